@@ -1,0 +1,79 @@
+"""Many hands make light work: put a decorator on a function you already have, and its calls spread over every core.
+
+    >>> from manyhands import parallel_map
+    >>> @parallel_map
+    ... def square(x: int) -> int:
+    ...     return x * x
+    >>> square.map(range(5))
+    [0, 1, 4, 9, 16]
+
+Importing the package loads what decorating needs and no more; the rest comes when it is first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from manyhands import _startup as _startup
+from manyhands._version import __version__
+
+if TYPE_CHECKING:
+    from manyhands.backends.processes import shutdown
+    from manyhands.decorators import parallel_map
+    from manyhands.engine.cores import cpu_count
+    from manyhands.engine.executor import ProcessPool
+    from manyhands.exceptions import (
+        InitializerError,
+        LostUpdateWarning,
+        ManyhandsError,
+        OptionsError,
+        RemoteTraceback,
+        StaleGlobalError,
+        UnpicklableError,
+        WorkerCrashedError,
+    )
+    from manyhands.functions import ParallelFunction
+    from manyhands.options import Options, configure
+
+__all__ = [
+    "InitializerError",
+    "LostUpdateWarning",
+    "ManyhandsError",
+    "Options",
+    "OptionsError",
+    "ParallelFunction",
+    "ProcessPool",
+    "RemoteTraceback",
+    "StaleGlobalError",
+    "UnpicklableError",
+    "WorkerCrashedError",
+    "__version__",
+    "configure",
+    "cpu_count",
+    "parallel_map",
+    "shutdown",
+]
+
+_PLACES = {
+    "ParallelFunction": "functions",
+    "Options": "options",
+    "configure": "options",
+    "parallel_map": "decorators",
+    "ProcessPool": "engine.executor",
+    "cpu_count": "engine.cores",
+    "shutdown": "backends.processes",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'manyhands' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"manyhands.{_PLACES.get(name, 'exceptions')}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

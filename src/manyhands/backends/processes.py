@@ -1,0 +1,173 @@
+"""The "processes" backend: a call's way to the shared pool of this process.
+
+Functions share one default pool, started when first needed and closed at exit; options that make workers different (an
+initializer, a start method, a life span) have a pool of their own, shared by all calls that ask for the same. Pools belong
+to the process that made them: a forked child starts with none. Light to import; the engine is loaded with the first pool.
+"""
+
+from __future__ import annotations
+
+import _thread
+import os
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from manyhands.engine.definitions import Packed
+    from manyhands.engine.pool import Definition, Deliver, Pool, Stream
+    from manyhands.engine.submissions import Submissions
+    from manyhands.options import Options
+
+_pools: dict[tuple[Any, ...], Pool] = {}
+_lock = _thread.allocate_lock()
+_submissions: dict[Pool, Submissions] = {}
+
+
+class Processes:
+    """The backend of one set of options.
+
+    Args:
+        options: how many workers, and of which kind.
+    """
+
+    def __init__(self, options: Options) -> None:
+        from manyhands.engine.cores import cpu_count
+
+        self.options = options
+        self.workers = options.max_workers or cpu_count()
+        #: Tasks rely on something that the caller's process has not got.
+        self.isolated = options.isolated
+        self._key: tuple[Any, ...] | None = None
+
+    def key(self) -> tuple[Any, ...]:
+        if self._key is None:
+            options = self.options
+            initializer = None
+            if options.initializer is not None:
+                from manyhands.engine.definitions import pack_initializer
+
+                initializer = pack_initializer(options.initializer, options.initargs)
+            self._key = (options.start_method, options.max_tasks_per_child, initializer)
+        return self._key
+
+    def warm(self) -> bool:
+        pool = _pools.get(self.key())
+        return pool is not None and pool.ready_count > 0 and pool.owner == os.getpid()
+
+    def pool(self) -> Pool:
+        """The pool for these options, made if there is none yet."""
+        method, max_tasks, initializer = key = self.key()
+        with _lock:
+            pool = _pools.get(key)
+            if pool is None or pool.broken is not None:
+                import atexit
+
+                from manyhands.engine.pool import Pool
+
+                if not _pools:
+                    atexit.register(shutdown)
+                pool = _pools[key] = Pool(self.workers, method, initializer, max_tasks)
+            return pool
+
+    def submissions(self) -> Submissions:
+        """The futures of the pool for these options."""
+        from manyhands.engine.submissions import Submissions
+        from manyhands.transport.errors import crash
+
+        pool = self.pool()
+        pool.grow(self.workers)
+        with _lock:
+            found = _submissions.get(pool)
+            if found is None:
+                found = _submissions[pool] = Submissions(pool, crash)
+            return found
+
+    def open(self, function: Any, constants: dict[str, Any], shape: int, deliver: Deliver) -> ProcessLine:
+        from manyhands.engine.definitions import define
+
+        pool = self.pool()
+        definition = define(function, constants)
+        return ProcessLine(pool, pool.open(deliver, self.workers), definition, shape)
+
+
+class ProcessLine:
+    """One call's way to the workers.
+
+    Args:
+        pool: the pool.
+        stream: the call's chunks in it.
+        definition: the function.
+        shape: how an item becomes arguments.
+    """
+
+    def __init__(self, pool: Pool, stream: Stream, definition: Definition, shape: int) -> None:
+        from manyhands.transport.serialize import Encoder, loads
+
+        self._pool = pool
+        self._stream = stream
+        self._definition = definition
+        self._shape = shape
+        self._encoder = Encoder()
+        self.value = loads
+
+    @property
+    def ready(self) -> int:
+        return self._pool.ready_count
+
+    @property
+    def limit(self) -> int:
+        return self._stream.limit
+
+    @limit.setter
+    def limit(self, workers: int) -> None:
+        self._stream.limit = workers
+        self._pool.poke()
+
+    def outstanding(self) -> int:
+        return len(self._stream.ready) + self._stream.in_flight
+
+    def pack(self, items: Sequence[Any]) -> tuple[Packed, int]:
+        from manyhands.engine.definitions import pack
+
+        return pack(self._encoder, items, self._shape)
+
+    def send(self, packed: Packed, count: int, base: int) -> None:
+        self._stream.post(self._definition, packed.body, packed.flags, count, base)
+
+    def error(self, outcome: bytes) -> BaseException:
+        from manyhands.transport.errors import unpack
+
+        return unpack(outcome)
+
+    def close(self, *, kill: bool) -> None:
+        self._stream.close(kill=kill)
+
+
+def shutdown() -> None:
+    """End the shared pools of this process; the next call starts new ones.
+
+    Example:
+        >>> import manyhands
+        >>> manyhands.shutdown()
+    """
+    with _lock:
+        pools = list(_pools.values())
+        _pools.clear()
+        submissions = list(_submissions.values())
+        _submissions.clear()
+    for each in submissions:
+        each.wait()
+    for pool in pools:
+        pool.close()
+
+
+def _after_fork_in_child() -> None:
+    global _lock
+    _pools.clear()
+    _submissions.clear()
+    _lock = _thread.allocate_lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,474 @@
+"""Which module globals a function reads, itself and through the functions of its own project that it calls.
+
+The walk goes from function to function by the names that their code shows, looked up in their globals as these are
+now. What it passed on its way is kept with the answer: asked again, a few identity checks tell whether the names still
+mean what they meant. Part of ``captured``: above ``bytecode`` and ``project``; ``values`` takes the contents.
+"""
+
+from __future__ import annotations
+
+import builtins
+import sys
+from _weakref import ref as weak_reference
+from collections import deque
+from functools import cached_property, partial
+from types import (
+    BuiltinFunctionType,
+    FunctionType,
+    GenericAlias,
+    MethodDescriptorType,
+    MethodType,
+    MethodWrapperType,
+    ModuleType,
+    UnionType,
+    WrapperDescriptorType,
+)
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from manyhands.captured.bytecode import facts
+from manyhands.captured.project import Project
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeGuard
+
+    from manyhands.captured.bytecode import Chain, Facts, Import
+
+#: So many functions are looked at for one call: a program's, not those of every library it uses.
+BOUND = 2_000
+
+#: So many functions' answers are kept.
+KEPT = 2_000
+
+MISSING: Any = type("Missing", (), {})()
+"""Stands for a name that is not set."""
+
+
+class GlobalRef(NamedTuple):
+    """A module global, or an attribute of a class, that a function reads.
+
+    Args:
+        module: the name of the module.
+        name: the name in it; dotted for an attribute of a class.
+        kept: the code that reads it also changes it, as it would a cache or a connection opened when first used: workers may
+            differ in it, and where it cannot be sent it is left to them.
+
+    Example:
+        >>> GlobalRef("settings", "LIMIT")
+        GlobalRef(module='settings', name='LIMIT', kept=False)
+    """
+
+    module: str
+    name: str
+    kept: bool = False
+
+
+def globals_read(
+    func: Callable[..., Any], initializer: Callable[..., Any] | None = None
+) -> tuple[GlobalRef, ...]:
+    """Return the module globals holding data that a function reads, in the order in which its code shows them.
+
+    Followed are the functions, methods and classes of its own project: its top-level package, or, for a plain module and
+    for ``__main__``, what lies beside it in the same folder (unless libraries are installed there). They are found by
+    name: globals, attributes of modules and classes, imports inside functions, what closures and defaults hold. Of a class
+    it names, the methods whose names occur. A name that is computed (``getattr``) makes all of them count; what is reached
+    through ``globals()`` or a library's call-back stays unseen.
+
+    Globals of ``__main__`` itself are never among them, nor those of namespaces that cannot be imported: functions from
+    there travel by value, together with the globals they read.
+
+    Data is everything but modules, and functions and classes where they are at home: a function that was put under another
+    name (``hook = my_hook``) counts.
+
+    Args:
+        func: any callable; partials, methods, wrappers and callable objects are looked through.
+        initializer: the pool's initializer: what it sets is each worker's own, and left out.
+
+    Returns:
+        The globals, each once.
+
+    Example:
+        >>> import json
+        >>> globals_read(json.dumps)  # of the standard library, which nobody changes
+        ()
+    """
+    reads = _walked(func).refs
+    if initializer is None or not reads:
+        return reads
+    own = _walked(initializer).changed
+    return tuple(ref for ref in reads if (ref.module, ref.name) not in own) if own else reads
+
+
+class _Answer:
+    """What a walk found, and what has to be as it was for that to be still right."""
+
+    __slots__ = ("changed", "data", "passed", "refs", "root")
+
+    def __init__(self, walk: _Walk) -> None:
+        self.refs = tuple(GlobalRef(*key, key in walk.changed) for key in walk.refs)
+        self.changed = frozenset(walk.changed)
+        self.passed = [(names, name, value) for (_, name), (names, value) in walk.passed.items()]
+        self.data = [(names, name, kind) for (_, name), (names, kind) in walk.data.items()]
+        self.root: Any = None
+
+    def valid(self) -> bool:
+        for names, name, value in self.passed:  # noqa: SIM110 - here and below, any() takes three times as long
+            if names.get(name, MISSING) is not value:
+                return False
+        for names, name, kind in self.data:
+            if type(names.get(name, MISSING)) is not kind:
+                return False
+        return True
+
+
+_answers: dict[tuple[int, int], _Answer] = {}
+
+
+def _walked(func: Any) -> _Answer:
+    # A bound method is a new object each time it is looked up: the function and the class decide.
+    base, kind = (func.__func__, type(func.__self__)) if type(func) is MethodType else (func, None)
+    key = (id(base), id(kind))
+    answer = _answers.get(key)
+    if answer is not None and answer.root() is base and answer.valid():
+        return answer
+    walk = _Walk(func)
+    walk.run()
+    answer = _Answer(walk)
+    try:
+        answer.root = weak_reference(base)
+    except TypeError:  # could not be told from another object that gets its id later
+        return answer
+    if len(_answers) >= KEPT:
+        _answers.clear()
+    _answers[key] = answer
+    return answer
+
+
+class _Walk:
+    """One walk over the code that a callable may reach."""
+
+    def __init__(self, func: Any) -> None:
+        module, owner = _origin(func)
+        self.project = Project(module)
+        self.refs: dict[tuple[str, str], None] = {}
+        self.changed: dict[tuple[str, str], None] = {}
+        self.passed: dict[tuple[int, str], tuple[dict[str, Any], Any]] = {}
+        self.data: dict[tuple[int, str], tuple[dict[str, Any], type]] = {}
+        self._pending: deque[FunctionType] = deque()
+        self._seen: dict[int, Any] = {}  # holds the objects, so that an id stays theirs
+        self._attributes: set[str] = set()
+        self._waiting: dict[str, list[Any]] = {}  # methods whose names have not occurred so far
+        self._classes: set[type] = set()
+        self._modules: set[tuple[int, int]] = set()
+        self._computed = False  # an attribute's name was computed: any method may be meant
+        self._see(func)
+        self._see(owner)
+
+    def run(self) -> None:
+        for _ in range(BOUND):
+            if not self._pending:
+                break
+            self._function(self._pending.popleft())
+
+    def _see(self, value: Any) -> None:
+        """Note the code behind a value, to be looked at when its turn comes."""
+        if id(value) in self._seen:
+            return
+        self._seen[id(value)] = value
+        kind = type(value)
+        if kind is FunctionType:
+            self._pending.append(value)
+        elif kind is MethodType:
+            self._see(value.__func__)
+            self._class(value.__self__ if isinstance(value.__self__, type) else type(value.__self__))
+        elif issubclass(kind, type):
+            self._class(value)
+        elif issubclass(kind, partial):
+            for part in (value.func, *value.args, *value.keywords.values()):
+                self._see(part)
+        elif kind is property:
+            for part in (value.fget, value.fset, value.fdel):
+                self._see(part)
+        elif kind is cached_property:
+            self._see(value.func)
+        elif not issubclass(kind, (BuiltinFunctionType, ModuleType)):
+            self._see(_wrapped(value))
+            self._class(kind)
+
+    def _class(self, cls: type) -> None:
+        """Note the methods of a class whose names have occurred; the others wait until theirs do."""
+        if cls in self._classes or not self.project.has(cls.__module__):
+            return
+        self._classes.add(cls)
+        # A library's base class calls what we cannot see: visit_Name(), run(), ...
+        called_back = any(not self.project.has(base.__module__) and base.__module__ not in _QUIET for base in cls.__mro__)
+        for base in cls.__mro__:
+            self._class(base)
+            if base is not cls and base in self._classes and not called_back:
+                continue
+            if not self.project.has(base.__module__):
+                continue
+            for name, member in vars(base).items():
+                if not _is_code(member):
+                    continue
+                if called_back or self._computed or name in self._attributes or _is_special(name):
+                    self._see(member)
+                else:
+                    self._waiting.setdefault(name, []).append(member)
+
+    def _function(self, function: FunctionType) -> None:
+        """Look at the code of one function."""
+        self._see(function.__dict__.get("__wrapped__"))
+        for cell in function.__closure__ or ():
+            try:
+                self._see(cell.cell_contents)
+            except ValueError:  # not assigned yet
+                continue
+        names = function.__globals__
+        module = names.get("__name__")
+        if not self.project.has(module):  # a library's wrapper: only what it wraps is ours
+            return
+        for default in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
+            self._see(default)
+        found = facts(function.__code__)
+        self._occurred(found.attributes)
+        for chain in found.chains:
+            if chain[0] == "getattr":
+                self._occur_all()
+            self._read(names, module, chain, found)
+        for chain in found.changed:
+            self._change(names, module, chain)
+        for statement in found.imports:
+            self._import(names, statement, found)
+
+    def _occurred(self, attributes: tuple[str, ...]) -> None:
+        for name in attributes:
+            if name not in self._attributes:
+                self._attributes.add(name)
+                for method in self._waiting.pop(name, ()):
+                    self._see(method)
+
+    def _occur_all(self) -> None:
+        self._computed = True
+        for methods in self._waiting.values():
+            for method in methods:
+                self._see(method)
+        self._waiting.clear()
+
+    def _read(self, names: dict[str, Any], module: str, chain: Chain, found: Facts) -> None:
+        """Look up what the code reads: note it if it is data, follow it if it is code."""
+        place = self._resolve(names, module, chain)
+        if place is None:
+            return
+        names, module, name, value, rest = place
+        key = (id(names), name)
+        if value is MISSING:
+            if not hasattr(builtins, name):
+                self.passed[key] = (names, MISSING)
+        elif _is_module(value):
+            self.passed[key] = (names, names[name])
+            self._module(value, found)
+        elif _is_code(value):
+            self.passed[key] = (names, names[name])
+            if rest and issubclass(type(value), type):
+                self._attribute(value, rest[0])
+            if not _is_at_home(value, module, name):
+                self._refer(names, module, name)
+            self._see(value)
+        else:
+            self.data[key] = (names, type(names[name]))
+            self._refer(names, module, name)
+            self._see(value)
+
+    def _refer(self, names: dict[str, Any], module: str, name: str) -> None:
+        if _is_importable(names, module) and not _is_special(name):
+            self.refs[module, name] = None
+
+    def _attribute(self, cls: type, name: str) -> None:
+        """Note an attribute that is taken of a class by its name, if it is data."""
+        for base in cls.__mro__:
+            if name in vars(base):
+                value = vars(base)[name]
+                key = _class_key(base, name)
+                if _is_code(value):
+                    self._see(value)
+                elif key and self.project.has(base.__module__) and not hasattr(type(value), "__get__"):
+                    self.refs[key] = None
+                return
+
+    def _change(self, names: dict[str, Any], module: str, chain: Chain) -> None:
+        """Note what the code changes, in whichever module."""
+        place = self._resolve(names, module, chain, everywhere=True)
+        if place is not None:
+            _, module, name, value, rest = place
+            key = _class_key(value, rest[0]) if rest and issubclass(type(value), type) else None
+            self.changed[key or (module, name)] = None
+
+    def _resolve(
+        self, names: dict[str, Any], module: str, chain: Chain, *, everywhere: bool = False
+    ) -> tuple[dict[str, Any], str, str, Any, Chain] | None:
+        """Follow a chain through modules; return where its first other value is, that value, and the rest of the chain.
+
+        None where the way leads out of the project, unless ``everywhere`` is meant.
+        """
+        for place, name in enumerate(chain, 1):
+            value = _settled(names.get(name, MISSING))
+            if not _is_module(value) or place == len(chain):
+                if _is_module(value) and not self.project.has(_name_of(value)):
+                    return None
+                return names, module, name, value, chain[place:]
+            if not everywhere and not self.project.has(_name_of(value)):
+                return None
+            self.passed[id(names), name] = (names, names[name])
+            names, module = _namespace(value), _name_of(value)
+        return None
+
+    def _module(self, module: ModuleType, found: Facts) -> None:
+        """A module as such, under whichever local name: any attribute that the code reads may be one of the module's."""
+        key = (id(found), id(module))
+        if key in self._modules:
+            return
+        self._modules.add(key)
+        names = _namespace(module)
+        for name in found.attributes:
+            if name in names:
+                self._read(names, _name_of(module), (name,), found)
+
+    def _import(self, names: dict[str, Any], statement: Import, found: Facts) -> None:
+        """An import inside a function. A module that is not loaded here cannot have been changed here."""
+        target = statement.name
+        if statement.level:
+            package = names.get("__package__") or ""
+            target = ".".join([*package.split(".")[: -(statement.level - 1) or None], *filter(None, [target])])
+        module = sys.modules.get(target)
+        if not _is_module(module):
+            return
+        inside = _namespace(module)
+        parts = [_settled(inside.get(name, MISSING)) for name in statement.names]
+        for part in (module, *filter(_is_module, parts)):
+            for name in found.stored:
+                if name in _namespace(part):
+                    self.changed[_name_of(part), name] = None
+        if not self.project.has(target):
+            return
+        if not statement.names:
+            for part in (module, sys.modules.get(target.partition(".")[0])):
+                self._module(part, found)
+        for name in statement.names:
+            self._read(inside, target, (name,), found)
+
+
+# Bases that call special methods only.
+_QUIET = frozenset({"builtins", "abc", "enum", "typing", "typing_extensions", "dataclasses", "collections"})
+
+_CODE = (
+    BuiltinFunctionType,
+    FunctionType,
+    GenericAlias,
+    MethodDescriptorType,
+    MethodType,
+    MethodWrapperType,
+    UnionType,
+    WrapperDescriptorType,
+    cached_property,
+    classmethod,
+    property,
+    staticmethod,
+    type,
+)
+
+
+def _is_code(value: Any) -> bool:
+    """Return whether a value is no data: a function, a class, what wraps one, or an annotation's type."""
+    kind = type(value)
+    return (
+        issubclass(kind, _CODE)
+        or kind.__module__ in ("typing", "typing_extensions")
+        or (callable(value) and _wrapped(value) is not None)
+    )
+
+
+def _wrapped(value: Any) -> Any:
+    try:
+        return getattr(value, "__wrapped__", None)
+    except Exception:  # noqa: BLE001 - a proxy with nothing behind it may raise anything
+        return None
+
+
+def _is_special(name: str) -> bool:
+    return name.startswith("__") and name.endswith("__")
+
+
+def _is_at_home(value: Any, module: str, name: str) -> bool:
+    """Return whether a function or class is found where it says it is; True for those that do not say."""
+    try:
+        home, own = value.__module__, value.__qualname__
+    except Exception:  # noqa: BLE001 - as in _wrapped
+        return True
+    return type(home) is not str or type(own) is not str or (home, own) == (module, name)
+
+
+def _is_importable(names: dict[str, Any], module: str) -> bool:
+    """Return whether a worker that imports the module gets a namespace that corresponds to this one."""
+    found = sys.modules.get(module)
+    return module != "__main__" and _is_module(found) and _namespace(found) is names
+
+
+def _class_key(cls: type, name: str) -> tuple[str, str] | None:
+    """Return module and dotted name of a class's attribute; None where it cannot be found or set by these."""
+    found: Any = sys.modules.get(cls.__module__)
+    for part in cls.__qualname__.split("."):
+        found = getattr(found, "__dict__", {}).get(part)
+    plain = type(cls) is type or type(cls).__module__ == "abc"
+    if found is not cls or not plain or cls.__module__ == "__main__" or _is_special(name):
+        return None
+    return cls.__module__, f"{cls.__qualname__}.{name}"
+
+
+def _is_module(value: Any) -> TypeGuard[ModuleType]:
+    # Not isinstance(): a proxy would answer that for what is behind it.
+    return issubclass(type(value), ModuleType)
+
+
+def _namespace(module: ModuleType) -> dict[str, Any]:
+    # Not vars(): a module that loads itself when first used would do so.
+    names: dict[str, Any] = object.__getattribute__(module, "__dict__")
+    return names
+
+
+def _name_of(module: ModuleType) -> str:
+    return str(_namespace(module).get("__name__", ""))
+
+
+def _settled(value: Any) -> Any:
+    """Return what a lazy import (PEP 810) stands for if that is loaded, MISSING if not; any other value as it is.
+
+    What is not loaded here cannot have been changed here.
+    """
+    if type(value).__name__ != "lazy_import" or type(value).__module__ != "builtins":
+        return value
+    name = repr(value).partition("'")[2].rpartition("'")[0]
+    if name in sys.modules:
+        return sys.modules[name]
+    module = sys.modules.get(name.rpartition(".")[0])
+    return MISSING if module is None else _settled(_namespace(module).get(name.rpartition(".")[2], MISSING))
+
+
+def _origin(func: Any) -> tuple[str, Any]:
+    """Return the module of the function behind a callable, and the class it was written in, if any."""
+    for _ in range(50):
+        if type(func) is MethodType:
+            func = func.__func__
+        elif issubclass(type(func), partial):
+            func = func.func
+        elif (inner := _wrapped(func)) is not None:
+            func = inner
+        elif type(func) is FunctionType:
+            owner: Any = func.__globals__
+            for part in func.__qualname__.split(".")[:-1]:
+                owner = owner.get(part) if type(owner) is dict else vars(owner).get(part) if isinstance(owner, type) else None
+            return str(func.__globals__.get("__name__", "")), owner if isinstance(owner, type) else None
+        else:
+            break
+    cls = func if isinstance(func, type) else type(func)
+    return str(cls.__module__), None

@@ -1,0 +1,126 @@
+"""Functions and items as bytes: what is sent to workers once, and what is sent with each chunk.
+
+Used by ``executor`` and by ``backends.processes``; in the caller's thread, so that what cannot travel is refused there.
+"""
+
+from __future__ import annotations
+
+import _thread
+import itertools
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from manyhands.captured import globals_read, snapshot
+from manyhands.engine.pool import Definition
+from manyhands.transport.frames import join
+from manyhands.transport.serialize import dumps
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from manyhands.transport.serialize import Encoder
+
+# Shapes of a call, how an item becomes arguments: f(item), f(*item), f(*item[0], **item[1]). The worker's words.
+ONE, MANY, FULL = 0, 1, 2
+BATCH = 4
+
+#: Definitions kept so that a second call sends nothing: so many, of so many bytes together.
+KEPT_DEFINITIONS, KEPT_BYTES = 128, 64 << 20
+
+_definitions: OrderedDict[bytes, Definition] = OrderedDict()
+_numbers = itertools.count(1)
+_lock = _thread.allocate_lock()
+
+
+class Packed(NamedTuple):
+    """Items as bytes, and how to read them."""
+
+    body: list[bytes]
+    flags: int
+
+
+def pack(encoder: Encoder, items: Sequence[Any], shape: int) -> tuple[Packed, int]:
+    """Return items as bytes: one pickle for all where nothing can tell the difference, else one for each.
+
+    Raises:
+        UnpicklableError: an item cannot travel; the message names the part of it that cannot.
+    """
+    if shape != FULL:
+        batch = encoder.encode_batch(items, tuples=shape == MANY)
+        if batch is not None:
+            return Packed([batch], shape | BATCH), len(batch)
+    frames = []
+    for item in items:
+        try:
+            frames.append(encoder.encode(item))
+        except BaseException as error:
+            raise refused(item, shape, error) from error
+    return Packed(join(frames), shape), sum(map(len, frames))
+
+
+def refused(item: Any, shape: int, error: BaseException) -> BaseException:
+    """The error for an item that cannot travel; an interrupt stays what it is."""
+    from manyhands.transport.refusal import refuse
+
+    if isinstance(error, KeyboardInterrupt):
+        return error
+    if shape == ONE:
+        return refuse(item, "args[0]", error, dumps)
+    arguments, keywords = item if shape == FULL else (item, {})
+    for root, part in [*((f"args[{place}]", part) for place, part in enumerate(arguments)), *keywords.items()]:
+        try:
+            dumps(part)
+        except BaseException as failure:  # noqa: BLE001
+            return refuse(part, root, failure, dumps)
+    return refuse(item, "args", error, dumps)
+
+
+def define(function: Any, constants: dict[str, Any]) -> Definition:
+    """Return a function with its constants, and the module globals it reads, as a definition.
+
+    The same content is the same definition: workers that have it are not sent it again.
+
+    Raises:
+        UnpicklableError: the function or a constant cannot travel; the message names what.
+    """
+    name = getattr(function, "__qualname__", None) or type(function).__name__
+    target = _sent(function, name)
+    try:
+        shared = dumps(constants) if constants else None
+    except Exception:  # say which of them it is
+        for key, value in constants.items():
+            _sent(value, key)
+        raise
+    captured = snapshot(globals_read(getattr(function, "__manyhands__", function)))
+    blob = dumps((target, shared, captured))
+    with _lock:
+        definition = _definitions.get(blob)
+        if definition is None:
+            definition = _definitions[blob] = Definition(next(_numbers), blob)
+            while len(_definitions) > 1 and (
+                len(_definitions) > KEPT_DEFINITIONS or sum(map(len, _definitions)) > KEPT_BYTES
+            ):
+                _definitions.popitem(last=False)
+        else:
+            _definitions.move_to_end(blob)
+    return definition
+
+
+def _sent(part: Any, name: str) -> bytes:
+    from manyhands.transport.refusal import refuse
+
+    try:
+        return dumps(part)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise refuse(part, name, error, dumps) from error
+
+
+def pack_initializer(initializer: Any, arguments: tuple[Any, ...]) -> bytes | None:
+    """Return an initializer with its arguments as bytes, or None.
+
+    Raises:
+        UnpicklableError: it cannot travel.
+    """
+    return None if initializer is None else _sent((initializer, arguments), "initializer")

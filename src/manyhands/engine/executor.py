@@ -1,0 +1,267 @@
+"""``ProcessPool``: a pool as a ``concurrent.futures.Executor``, for everything that takes an executor."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import weakref
+from collections import deque
+from concurrent.futures import Executor, Future
+from time import monotonic
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from manyhands.engine.definitions import define, pack_initializer, refused
+from manyhands.engine.pool import Pool
+from manyhands.engine.submissions import FULL, Submissions
+from manyhands.options import Options
+from manyhands.transport.serialize import Encoder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+#: At the end of the program, futures that are not done yet are waited for; what then runs on is ended.
+_open: weakref.WeakSet[ProcessPool] = weakref.WeakSet()
+
+
+class ProcessPool(Executor):
+    """A pool of worker processes; the whole of ``concurrent.futures.Executor``.
+
+    Unlike ``ProcessPoolExecutor`` it needs no ``__main__`` guard, takes lambdas and functions of ``__main__``, replaces a
+    worker that dies, and fails only the task that was running in it.
+
+    Args:
+        max_workers: how many workers; None: one for each core this process may use.
+        mp_context: a ``multiprocessing`` context, or None; only its start method counts.
+        initializer: called once in every worker before its first task.
+        initargs: the arguments of ``initializer``.
+        max_tasks_per_child: a worker is replaced after that many tasks; None: never.
+        start_method: "template" (also called "forkserver"), "spawn" or "fork"; None: "template" where there is a fork.
+
+    Raises:
+        OptionsError: a number is out of range.
+        TypeError: an argument is of the wrong type.
+        UnpicklableError: the initializer or its arguments cannot be sent to a worker.
+
+    Example:
+        >>> with ProcessPool(max_workers=2) as pool:
+        ...     pool.submit(pow, 2, 5).result()
+        32
+
+    Source:
+        The interface is that of PEP 3148 and the documentation of ``concurrent.futures``.
+    """
+
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        mp_context: Any = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        *,
+        max_tasks_per_child: int | None = None,
+        start_method: str | None = None,
+    ) -> None:
+        from manyhands.engine.cores import cpu_count
+
+        options = Options().changed(
+            {
+                "max_workers": max_workers,
+                "start_method": start_method,
+                "initializer": initializer,
+                "initargs": initargs,
+                "max_tasks_per_child": max_tasks_per_child,
+                **({"mp_context": mp_context} if mp_context is not None else {}),
+            }
+        )
+        packed = pack_initializer(initializer, initargs)
+        self._pool = Pool(options.max_workers or cpu_count(), options.start_method, packed, max_tasks_per_child)
+        self._submissions: Submissions | None = None
+        self._lock = threading.Lock()
+        self._shut_down = False
+        self._held: list[Submissions] = []
+        self._finalizer = weakref.finalize(self, _let_go, self._pool, self._held)
+        self._finalizer.atexit = False
+        _remember(self)
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Queue one call and return its future.
+
+        Args:
+            fn: the function.
+            *args: positional arguments.
+            **kwargs: keyword arguments.
+
+        Returns:
+            The future. What cannot be pickled is its exception.
+
+        Raises:
+            RuntimeError: the pool has been shut down, or belongs to another process.
+            BrokenProcessPool: the initializer has failed.
+            TypeError: ``fn`` is not callable.
+
+        Example:
+            >>> with ProcessPool(1) as pool:
+            ...     pool.submit(divmod, 7, 2).result()
+            (3, 1)
+        """
+        if not callable(fn):
+            raise TypeError(f"submit needs a function, not {fn!r:.60} (a {type(fn).__name__})")
+        with self._lock:
+            if self._shut_down:
+                raise RuntimeError("cannot schedule new futures after shutdown: the pool has been shut down")
+            if self._pool.broken is not None:
+                raise self._pool.broken
+            if self._submissions is None:
+                from manyhands.transport.errors import crash
+
+                self._submissions = Submissions(self._pool, crash)
+                self._held.append(self._submissions)
+            submissions = self._submissions
+        future: Future[T] = Future()
+        queue(submissions, fn, args, kwargs, future)
+        return future
+
+    def map(  # type: ignore[override]
+        self,
+        fn: Callable[..., T],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+        buffersize: int | None = None,
+    ) -> Iterator[T]:
+        """As the builtin ``map``, over the workers; tasks start at once, results come in input order.
+
+        Args:
+            fn: the function.
+            *iterables: one for each positional argument; the shortest ends the call.
+            timeout: seconds from now until a result is waited for no longer.
+            chunksize: so many items are one task; 1: small tasks are grouped by themselves.
+            buffersize: how many tasks may be ahead of the consumer; None: the whole input is read at once.
+
+        Returns:
+            An iterator over the results; dropping it cancels what has not begun.
+
+        Raises:
+            TimeoutError: (from the iterator) a result was not there in time.
+            ValueError: ``chunksize`` or ``buffersize`` is less than 1.
+
+        Example:
+            >>> with ProcessPool(2) as pool:
+            ...     list(pool.map(abs, [-1, 2]))
+            [1, 2]
+        """
+        for name, value in (("chunksize", chunksize), ("buffersize", buffersize)):
+            Options().changed({name: value})
+        deadline = None if timeout is None else timeout + monotonic()
+        tasks: Iterator[Any] = zip(*iterables, strict=False)
+        if chunksize > 1:
+            chunks = iter(lambda: list(itertools.islice(tasks, chunksize)), [])
+            futures = (self.submit(run_chunk, fn, chunk) for chunk in chunks)
+            return itertools.chain.from_iterable(_results(_ahead(futures, buffersize), futures, deadline))  # type: ignore[arg-type]
+        futures_ = (self.submit(fn, *task) for task in tasks)
+        return _results(_ahead(futures_, buffersize), futures_, deadline)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more tasks, and let the workers go when those there are have been done.
+
+        Args:
+            wait: return only when all is done and every worker has ended.
+            cancel_futures: cancel what has not been sent to a worker.
+
+        Example:
+            >>> pool = ProcessPool(1)
+            >>> pool.shutdown()
+        """
+        with self._lock:
+            self._shut_down = True
+            submissions = self._submissions
+        if submissions is not None:
+            if cancel_futures:
+                submissions.cancel_pending()
+            if not wait or self._pool.in_loop():
+                threading.Thread(target=_finish, args=(submissions, self._pool), name="manyhands-shutdown").start()
+                return
+            submissions.wait()
+        _open.discard(self)
+        self._finalizer.detach()
+        self._pool.close()
+
+    def __repr__(self) -> str:
+        return f"<ProcessPool of {self._pool.size}{', shut down' if self._shut_down else ''}>"
+
+
+def queue(submissions: Submissions, function: Any, args: Any, kwargs: Any, future: Future[Any]) -> None:
+    """Pack one task and queue it; what cannot be packed is the future's exception."""
+    try:
+        definition = define(function, {})
+        try:
+            frame = Encoder().encode((args, kwargs))
+        except BaseException as error:
+            raise refused((args, kwargs), FULL, error) from error
+    except BaseException as error:  # noqa: BLE001
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        future.set_running_or_notify_cancel()
+        future.set_exception(error)
+        return
+    submissions.submit(definition, frame, future)
+
+
+def run_chunk(function: Callable[..., T], chunk: list[tuple[Any, ...]]) -> list[T]:
+    """In a worker: one task that is several items of ``map``."""
+    return [function(*item) for item in chunk]
+
+
+def _ahead(futures: Iterator[Future[T]], buffersize: int | None) -> deque[Future[T]]:
+    return deque(itertools.islice(futures, buffersize) if buffersize else futures)
+
+
+def _results(waiting: deque[Future[T]], more: Iterator[Future[T]], deadline: float | None) -> Iterator[T]:
+    """The results of futures in order, submitting another one for each that is taken."""
+
+    def results() -> Iterator[T]:
+        try:
+            while waiting:
+                future = waiting.popleft()
+                waiting.extend(itertools.islice(more, 1))
+                try:
+                    yield future.result() if deadline is None else future.result(deadline - monotonic())
+                finally:
+                    future.cancel()
+                    del future
+        finally:
+            for future in waiting:
+                future.cancel()
+
+    return results()
+
+
+def _finish(submissions: Submissions, pool: Pool) -> None:
+    submissions.wait()
+    pool.close()
+
+
+def _let_go(pool: Pool, held: list[Submissions]) -> None:
+    """A pool that nobody has any more: its workers go when they have done what they were given."""
+    if held and pool.started:
+        threading.Thread(target=_finish, args=(held[0], pool), name="manyhands-shutdown").start()
+
+
+def _remember(pool: ProcessPool) -> None:
+    if not _open and not _registered:
+        import atexit
+
+        _registered.append(True)
+        atexit.register(_at_exit)
+    _open.add(pool)
+
+
+_registered: list[bool] = []
+
+
+def _at_exit() -> None:
+    for pool in list(_open):
+        pool.shutdown()

@@ -1,0 +1,285 @@
+"""Starting worker processes and learning of their end: one small contract, three ways.
+
+``TemplateStarter`` asks a template process (``template``) to fork or spawn; it is the default wherever there is a fork.
+``ForkStarter`` forks this very process, for those who want its memory copy-on-write. ``PopenStarter`` is for systems
+without a fork. The pool calls ``start`` and is told ``started``, ``failed`` and ``ended``, always in the loop thread.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Any, Protocol
+
+from manyhands import _startup
+
+if TYPE_CHECKING:
+    from manyhands.engine.loop import Loop
+
+
+class Listener(Protocol):
+    """Who is told what becomes of the processes."""
+
+    def started(self, serial: int, pid: int) -> None: ...
+    def failed(self, serial: int, error: OSError) -> None: ...
+    def ended(self, pid: int, exitcode: int | None) -> None: ...
+    def starter_lost(self) -> None: ...
+
+
+class Starter(Protocol):
+    """Starts worker processes."""
+
+    def start(self, serial: int, connection: Any, journal: int, key: int) -> None: ...
+    def close(self) -> None: ...
+    def disown(self) -> None: ...
+
+
+def module_path() -> list[str]:
+    """``sys.path`` as a worker needs it: relative entries mean the folder in which the program started."""
+    here = _startup.directory
+    return [os.path.join(here, entry) if entry or here else entry for entry in sys.path]
+
+
+def interpreter_arguments() -> list[str]:
+    """The command that starts an interpreter like this one: its flags, ``-X`` and ``-W`` options."""
+    flags = sys.flags
+    letters = {
+        "d": flags.debug, "B": flags.dont_write_bytecode, "O": flags.optimize, "v": flags.verbose, "b": flags.bytes_warning,
+        "q": flags.quiet,
+    }  # fmt: skip
+    arguments = ["-" + letter * count for letter, count in letters.items() if count]
+    if flags.isolated:
+        arguments.append("-I")
+    else:
+        arguments += [
+            word for word, wanted in (
+                ("-E", flags.ignore_environment), ("-s", flags.no_user_site), ("-P", getattr(flags, "safe_path", False)),
+            ) if wanted
+        ]  # fmt: skip
+    if flags.no_site:
+        arguments.append("-S")
+    arguments += [f"-W{option}" for option in sys.warnoptions]
+    # Not those that say what the program does, only those that say what the interpreter is like.
+    passed = {"dev", "utf8", "int_max_str_digits", "gil", "no_debug_ranges", "frozen_modules", "pycache_prefix", "warn_default_encoding"}
+    for name, value in sys._xoptions.items():
+        if name in passed:
+            arguments += ["-X", name if value is True else f"{name}={value}"]
+    return [sys.executable, *arguments]
+
+
+class TemplateStarter:
+    """Workers from a template process.
+
+    Args:
+        loop: whose selector watches the control socket.
+        listener: who is told.
+        spawn: have the template start fresh interpreters instead of forking itself.
+    """
+
+    def __init__(self, loop: Loop, listener: Listener, *, spawn: bool = False) -> None:
+        import _socket
+
+        from manyhands.engine import template
+
+        self._wire = template
+        self._loop = loop
+        self._listener = listener
+        self._method = template.SPAWN if spawn else template.FORK
+        self._rest = b""
+        self.connection, theirs = _socket.socketpair()
+        self.connection.setblocking(False)
+        target = 3
+        code = f"import sys; sys.path[:] = {module_path()!r}; from manyhands.engine.template import main; main({target})"
+        actions: list[tuple[Any, ...]] = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]
+        descriptor = theirs.fileno()
+        if descriptor == target:  # dup2 onto itself would leave it to be closed
+            spare = os.dup(descriptor)
+            actions.append((os.POSIX_SPAWN_DUP2, descriptor, spare))
+            actions.append((os.POSIX_SPAWN_DUP2, spare, target))
+        else:
+            spare = -1
+            actions.append((os.POSIX_SPAWN_DUP2, descriptor, target))
+        try:
+            self.pid = os.posix_spawn(
+                sys.executable, [*interpreter_arguments(), "-c", code], os.environ, file_actions=actions,
+                setsigmask=[], setsigdef=[signal.SIGPIPE, signal.SIGCHLD],
+            )  # fmt: skip
+        finally:
+            theirs.close()
+            if spare >= 0:
+                os.close(spare)
+        loop.watch(self.connection.fileno(), self._readable)
+
+    def start(self, serial: int, connection: Any, journal: int, key: int) -> None:
+        import _socket
+
+        rights = memoryview(bytearray(8)).cast("i")
+        rights[0], rights[1] = connection.fileno(), journal
+        request = self._wire.REQUEST.pack(self._method, serial, key)
+        self.connection.setblocking(True)  # a few bytes, which the template reads at once
+        try:
+            self.connection.sendmsg([request], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
+        except OSError as error:
+            self._listener.failed(serial, error)
+        finally:
+            self.connection.setblocking(False)
+
+    def close(self) -> None:
+        """Let the template go; it kills what is left of its workers."""
+        if self.connection.fileno() < 0:
+            return
+        self._loop.unwatch(self.connection.fileno())
+        self.connection.close()
+        try:
+            os.waitpid(self.pid, 0)
+        except ChildProcessError:  # somebody has reaped every child of this process
+            pass
+
+    def disown(self) -> None:
+        """In a forked child: the template is not ours."""
+        self.connection.close()
+
+    def _readable(self) -> None:
+        try:
+            data = self.connection.recv(4096)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self.close()
+            self._listener.starter_lost()
+            return
+        data = self._rest + data
+        size = self._wire.REPLY.size
+        whole = len(data) - len(data) % size
+        self._rest = data[whole:]
+        for kind, first, second in self._wire.REPLY.iter_unpack(data[:whole]):
+            if kind == self._wire.STARTED:
+                self._listener.started(first, second)
+            elif kind == self._wire.FAILED:
+                self._listener.failed(first, OSError(second, os.strerror(second)))
+            else:
+                self._listener.ended(first, second)
+
+
+class ForkStarter:
+    """Workers forked from this process: its memory is theirs, copied when written to.
+
+    Args:
+        loop: whose selector watches for the end of the workers.
+        listener: who is told.
+    """
+
+    def __init__(self, loop: Loop, listener: Listener) -> None:
+        self._loop = loop
+        self._listener = listener
+        self._owner = os.getpid()
+        self._lifeline, self._hold = os.pipe()  # only this process has the writing end: its closing is our end
+        self._watched: dict[int, int] = {}
+
+    def start(self, serial: int, connection: Any, journal: int, key: int) -> None:
+        import warnings
+
+        from manyhands.engine import forked
+
+        lifeline = os.dup(self._lifeline)  # in the child, disown() closes ours
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # about threads: it is what "fork" was chosen in spite of
+                pid = os.fork()
+        except OSError as error:
+            self._listener.failed(serial, error)
+            return
+        finally:
+            if os.getpid() == self._owner:
+                os.close(lifeline)
+        if not pid:
+            forked.main(connection, journal, key, lifeline)
+        if hasattr(os, "pidfd_open"):
+            self._watched[pid] = os.pidfd_open(pid)
+            self._loop.watch(self._watched[pid], lambda: self._ended(pid))
+        self._listener.started(serial, pid)
+
+    def poll(self, pid: int) -> None:
+        """Look whether a worker whose channel has closed is gone (where there are no process descriptors)."""
+        if pid not in self._watched:
+            self._reap(pid, 0)
+
+    def _ended(self, pid: int) -> None:
+        descriptor = self._watched.pop(pid)
+        self._loop.unwatch(descriptor)
+        os.close(descriptor)
+        self._reap(pid, 0)
+
+    def _reap(self, pid: int, options: int) -> None:
+        try:
+            _, status = os.waitpid(pid, options)
+        except ChildProcessError:
+            self._listener.ended(pid, None)
+        else:
+            self._listener.ended(pid, os.waitstatus_to_exitcode(status))
+
+    def close(self) -> None:
+        """Kill what is left, and let go of the lifeline."""
+        for pid in list(self._watched):
+            _kill(pid)
+            self._ended(pid)
+        self.disown()
+
+    def disown(self) -> None:
+        """In a forked child: the workers are not ours. (A worker keeps its reading end: see ``forked``.)"""
+        for descriptor in (self._lifeline, self._hold, *self._watched.values()):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._lifeline = self._hold = -1
+        self._watched.clear()
+
+
+class PopenStarter:
+    """Workers started with ``subprocess``, for systems without a fork.
+
+    Args:
+        loop: called back when a worker has ended.
+        listener: who is told.
+    """
+
+    def __init__(self, loop: Loop, listener: Listener) -> None:
+        self._loop = loop
+        self._listener = listener
+        self._children: dict[int, Any] = {}
+
+    def start(self, serial: int, connection: Any, journal: Any, key: int) -> None:
+        import base64
+        import subprocess
+
+        code = f"import sys; sys.path[:] = {module_path()!r}; from manyhands.engine.forked import shared; shared()"
+        child = subprocess.Popen([*interpreter_arguments(), "-c", code], stdin=subprocess.PIPE)
+        assert child.stdin is not None
+        share = base64.b64encode(connection.share(child.pid)).decode()
+        child.stdin.write(f"{share} {journal} {key}\n".encode())
+        child.stdin.close()
+        self._children[child.pid] = child
+        self._listener.started(serial, child.pid)
+
+    def poll(self, pid: int) -> None:
+        """Wait for a worker whose channel has closed."""
+        child = self._children.pop(pid, None)
+        if child is not None:
+            self._listener.ended(pid, child.wait())
+
+    def close(self) -> None:
+        for pid in list(self._children):
+            self._children[pid].kill()
+            self.poll(pid)
+
+    def disown(self) -> None:
+        """There is no fork where this class is used."""
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass

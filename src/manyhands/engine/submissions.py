@@ -1,0 +1,150 @@
+"""Single tasks and their futures: packed together for the way when many wait, each with an outcome of its own.
+
+Used by ``executor`` for a pool of its own, and by ``submit`` of decorated functions for the shared pool.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any
+
+from manyhands.engine.pool import Broken, Crash, Results
+from manyhands.transport.errors import unpack
+from manyhands.transport.serialize import loads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from manyhands.engine.pool import Definition, Event, Pool
+
+    Pending = tuple[Future[Any], Definition, bytes]
+
+#: Tasks grouped into one message last together about as long as this, in seconds, and never more than so many.
+TOGETHER, MOST = 0.005, 512
+FULL = 2  # the shape of a task: (args, kwargs)
+
+
+class Submissions:
+    """The futures of one pool.
+
+    Args:
+        pool: the pool; started with the first submission.
+        name: makes the error of a task that crashed its worker, from pid and exit code.
+    """
+
+    def __init__(self, pool: Pool, crashed: Callable[[int, int | None], BaseException]) -> None:
+        self._pool = pool
+        self._crashed = crashed
+        self._lock = threading.Lock()
+        self._idle = threading.Condition(self._lock)
+        self._pending: deque[Pending] = deque()
+        self._running: dict[int, Future[Any]] = {}
+        self._count = 0
+        self._cost = 0.0
+        self._stream = pool.open(self._deliver, pool.size)
+
+    def submit(self, definition: Definition, frame: bytes, future: Future[Any]) -> None:
+        """Queue one task."""
+        with self._lock:
+            self._pending.append((future, definition, frame))
+            wanted = self._wants_more()
+        if wanted:
+            self._post()
+
+    def unfinished(self) -> bool:
+        with self._lock:
+            return bool(self._pending or self._running)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until every future has its outcome; False when ``timeout`` seconds were not enough."""
+        with self._idle:
+            return self._idle.wait_for(lambda: not self._pending and not self._running, timeout)
+
+    def cancel_pending(self) -> None:
+        """Cancel what has not been sent."""
+        with self._lock:
+            pending, self._pending = list(self._pending), deque()
+            self._idle.notify_all()
+        for future, _, _ in pending:
+            if future.cancel():
+                future.set_running_or_notify_cancel()
+
+    def fail(self, error: BaseException) -> None:
+        """Give every unfinished future this exception."""
+        with self._lock:
+            futures = [*self._running.values(), *(future for future, _, _ in self._pending)]
+            self._running.clear()
+            self._pending.clear()
+            self._idle.notify_all()
+        for future in futures:
+            if not future.done() and (future.running() or future.set_running_or_notify_cancel()):
+                future.set_exception(error)
+
+    def close(self, *, kill: bool) -> None:
+        self._stream.close(kill=kill)
+
+    def _wants_more(self) -> bool:
+        stream = self._stream
+        return len(stream.ready) + stream.in_flight <= self._pool.size
+
+    def _post(self) -> None:
+        """Send a group of tasks of the same function, one task where nothing is known of their cost."""
+        with self._lock:
+            fair = -(-len(self._pending) // (3 * self._pool.size))
+            most = max(1, min(fair, MOST, int(TOGETHER / self._cost) if self._cost else 1))
+            group: list[Pending] = []
+            while self._pending and len(group) < most:
+                if group and self._pending[0][1] is not group[0][1]:
+                    break
+                entry = self._pending.popleft()
+                if entry[0].set_running_or_notify_cancel():
+                    group.append(entry)
+            base, self._count = self._count, self._count + len(group)
+            for place, (future, _, _) in enumerate(group):
+                self._running[base + place] = future
+            if not group and not self._pending and not self._running:
+                self._idle.notify_all()
+        if group:
+            from manyhands.transport.frames import join
+
+            self._stream.post(group[0][1], join([frame for _, _, frame in group]), FULL, len(group), base)
+
+    def _deliver(self, event: Event) -> None:
+        if isinstance(event, Results):
+            if event.outcomes and event.busy:
+                cost = event.busy / len(event.outcomes)
+                self._cost = (self._cost + cost) / 2 if self._cost else cost
+            for place, (failed, outcome) in enumerate(event.outcomes):
+                self._settle(event.first + place, failed, outcome)
+        elif isinstance(event, Crash):
+            future = self._pop(event.index)
+            if future is not None:
+                future.set_exception(self._crashed(event.pid, event.exitcode))
+        elif isinstance(event, Broken):
+            self.fail(event.error)
+        while self._pending and self._wants_more():
+            self._post()
+        with self._lock:
+            if not self._pending and not self._running:
+                self._idle.notify_all()
+
+    def _settle(self, index: int, failed: bool, outcome: bytes | memoryview) -> None:
+        future = self._pop(index)
+        if future is None:
+            return
+        if failed:
+            future.set_exception(unpack(outcome))
+            return
+        try:
+            value = loads(outcome)
+        except BaseException as error:  # noqa: BLE001 - what a result does when it is opened is its own affair
+            error.add_note("manyhands: the result came, but could not be unpickled in the caller's process")
+            future.set_exception(error)
+        else:
+            future.set_result(value)
+
+    def _pop(self, index: int) -> Future[Any] | None:
+        with self._lock:
+            return self._running.pop(index, None)

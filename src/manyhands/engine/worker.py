@@ -1,0 +1,372 @@
+"""The worker process: waits for messages, runs tasks, writes results; imports next to nothing before its first task.
+
+``process`` and ``template`` start it, ``pool`` talks to it. The loop of a chunk keeps the order that makes a crash
+accountable (see ``transport.journal``): note that the task begins, run it, put its result into the journal, note that it
+is there. What is in the journal goes to the pool when it is full, when it has waited for ``FLUSH`` seconds, and at the end.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from _pickle import loads
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from manyhands.transport import channel as wire
+from manyhands.transport.channel import Channel, Message
+from manyhands.transport.journal import (
+    BEGUN,
+    CAPACITY,
+    CHUNK,
+    ENTRIES,
+    FAILED,
+    FIRST,
+    HELD,
+    LIMIT,
+    POSITION,
+    Journal,
+)
+from manyhands.transport.serialize import ATOMIC, PROTOCOL, Encoder
+from manyhands.transport.serialize import _dumps as dumps_atomic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+#: Results wait in the journal for so many seconds at most while tasks go on.
+FLUSH = 0.005
+
+# How the items of a chunk become arguments (flags of RUN).
+ONE, MANY, FULL = 0, 1, 2  # f(item), f(*item), f(*item[0], **item[1])
+SHAPE, BATCH = 3, 4
+# What a worker reports with results (flags of RESULTS and DONE).
+MUTATED = 8
+# READY with this flag: the initializer failed, the body is its exception.
+REFUSED = 1
+
+#: True in workers: a call made inside a task runs right there, instead of starting processes of processes.
+inside = False
+
+
+def main(connection: Any, journal: int, key: int) -> None:
+    """Serve one pool until it says stop or is gone. Does not return.
+
+    Args:
+        connection: the worker's end of the channel, a connected socket.
+        journal: the descriptor of the journal; closed here.
+        key: the channel's key.
+    """
+    global inside
+    inside = True
+    code = 1
+    try:
+        _guard_signals()
+        book = Journal(journal)
+        os.close(journal)
+        Worker(Channel(connection, key), book).serve()
+        code = 0
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # the pool is gone: nobody is left to tell
+    except BaseException:  # noqa: BLE001
+        sys.excepthook(*sys.exc_info())
+    finally:
+        _leave(code)
+
+
+def _guard_signals() -> None:
+    """Ctrl-C reaches every process of the terminal; only the caller decides what it means.
+
+    A handler that does nothing, not SIG_IGN: what a task starts with exec gets the default back.
+    """
+    import _signal
+
+    _signal.signal(_signal.SIGINT, lambda *_: None)
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(_signal, name):
+            _signal.signal(getattr(_signal, name), _signal.SIG_DFL)
+
+
+def _leave(code: int) -> None:
+    """End without running into what a task has left behind: threads, odd streams."""
+    try:
+        import atexit
+
+        atexit._run_exitfuncs()
+    except BaseException:  # noqa: BLE001
+        pass
+    _flush_streams()
+    os._exit(code)
+
+
+def _flush_streams() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()  # type: ignore[union-attr]
+        except Exception:  # closed, None, or not a stream any more
+            pass
+
+
+class Worker:
+    """The state of one worker: its channel, its journal, the functions it was sent.
+
+    Args:
+        channel: where messages come from and results go.
+        journal: what survives this process.
+    """
+
+    def __init__(self, channel: Channel, journal: Journal) -> None:
+        self.channel = channel
+        self.journal = journal
+        self.functions: dict[int, Callable[..., Any] | bytes] = {}
+        self.watched: set[int] = set()
+        self.encoder = Encoder()
+
+    def serve(self) -> None:
+        while (message := self.channel.receive()) is not None:
+            if message.kind == wire.RUN:
+                Run(self, message).run()
+            elif message.kind == wire.DEFINE:
+                self.functions[message.definition] = define(message.body)
+            elif message.kind == wire.FORGET:
+                self.functions.pop(message.definition, None)
+            elif message.kind == wire.PATH:
+                sys.path[:] = loads(message.body)
+            elif message.kind == wire.SETUP:
+                if not self.set_up(message.body):
+                    return
+            elif message.kind == wire.STOP:
+                return
+
+    def set_up(self, body: memoryview) -> bool:
+        """Take over what the pool says about itself, run the initializer, report; False when that failed."""
+        path, argv, initializer = loads(body)
+        sys.path[:] = path
+        if argv is not None:
+            sys.argv[:] = argv
+        if initializer is not None:
+            try:
+                function, arguments = loads(initializer)
+                unwrap(function)(*arguments)
+            except BaseException as error:  # noqa: BLE001
+                from manyhands.transport.errors import pack
+
+                self.channel.send(wire.READY, [pack(error)], flags=REFUSED, number=os.getpid())
+                return False
+            finally:
+                _flush_streams()
+        self.channel.send(wire.READY, [], number=os.getpid())
+        return True
+
+
+def define(body: memoryview) -> Callable[..., Any] | bytes:
+    """Build a function from its definition; the packed exception where that fails, which its tasks will then raise."""
+    try:
+        target, constants, captured = loads(body)
+        function: Callable[..., Any] = unwrap(loads(target))
+        if constants is not None:
+            from functools import partial
+
+            function = partial(function, **loads(constants))
+        if captured:
+            from manyhands.captured import apply
+
+            apply(captured)
+        return function
+    except BaseException as error:  # noqa: BLE001
+        from manyhands.transport.errors import pack
+
+        error.add_note("manyhands: a worker could not load the function; it must be importable there, or live in __main__")
+        return pack(error)
+
+
+def unwrap(function: Any) -> Any:
+    """The plain function behind one of ours, which pickles by reference to what its module holds: the decorated one."""
+    return getattr(function, "__manyhands__", function)
+
+
+class Run:
+    """One chunk being run.
+
+    Args:
+        worker: whose chunk it is.
+        message: the RUN message.
+    """
+
+    def __init__(self, worker: Worker, message: Message) -> None:
+        self.worker = worker
+        self.message = message
+        self.flushed = perf_counter()
+        self.sent = message.first  # index of the first result not sent
+        self.travel = 0.0  # seconds spent on unpickling and pickling since the last flush
+        self.flags = 0
+
+    def run(self) -> None:
+        """Run the chunk and send what came of it; the last message says how far it got."""
+        message, words = self.message, self.worker.journal.words
+        words[HELD] = 0
+        words[FIRST] = words[BEGUN] = message.first
+        words[CHUNK] = message.number
+        function = self.worker.functions[message.definition]
+        done = self.refuse(function) if isinstance(function, bytes) else self.work(*self.prepare(function))
+        _flush_streams()
+        self.flush(done, wire.DONE)
+        words[CHUNK] = 0
+
+    def refuse(self, failure: bytes) -> int:
+        """Give every task the failure of its function."""
+        for index in range(self.message.first, self.message.count):
+            self.keep(index, failure, FAILED)
+        return self.message.count
+
+    def prepare(self, function: Callable[..., Any]) -> tuple[Callable[[Any], Any], Sequence[Any]]:
+        """Return the items of the chunk, and what to call with each of them."""
+        message, clock = self.message, perf_counter
+        shape = message.flags & SHAPE
+        if message.flags & BATCH:  # one pickle of harmless things: ints, strings, ...
+            start = clock()
+            items = loads(message.body)[message.first : message.count]
+            self.travel += clock() - start
+            return (function if shape == ONE else lambda item: function(*item)), items
+        # Each item is a pickle of its own, opened when its turn has come: what opening does is on its account alone.
+        ends = message.body[: 8 * message.count].cast("Q").tolist()
+        starts = [0, *ends[:-1]]
+        data = message.body[8 * message.count :]
+        watch = message.definition not in self.worker.watched
+        self.worker.watched.add(message.definition)
+
+        def call(bounds: tuple[int, int]) -> Any:
+            nonlocal watch
+            start = clock()
+            item = loads(data[bounds[0] : bounds[1]])
+            self.travel += clock() - start
+            arguments, keywords = item if shape == FULL else (((item,) if shape == ONE else item), {})
+            if not watch:
+                return function(*arguments, **keywords)
+            watch = False
+            before = snapshot(arguments)
+            value = function(*arguments, **keywords)
+            if before is not None and snapshot(arguments) != before:
+                self.flags |= MUTATED
+            return value
+
+        return call, list(zip(starts, ends, strict=True))[message.first :]
+
+    def work(self, call: Callable[[Any], Any], items: Sequence[Any]) -> int:
+        """Run the tasks one after the other; return the index after the last that was run."""
+        message, journal = self.message, self.worker.journal
+        words, ends, data = journal.words, journal.ends, journal.data
+        index, last, encode = message.first, message.count, self.worker.encoder.encode
+        place, held, flushed, clock = 0, 0, self.flushed, perf_counter
+        for item in items:
+            words[BEGUN] = index + 1
+            if index >= words[LIMIT]:  # the pool wants the rest back; read after BEGUN was written, see journal
+                words[BEGUN] = index
+                break
+            index += 1
+            failed = 0
+            try:
+                value = call(item)
+            except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt are a task's outcome too
+                failed, result = FAILED, failure(error)
+            else:
+                if type(value) in ATOMIC:
+                    result = dumps_atomic(value, PROTOCOL)
+                else:
+                    start = clock()
+                    failed, result = package(value, encode)
+                    self.travel += clock() - start
+            # keep(), written out: this is the hottest place of the worker
+            end = place + len(result)
+            if end > CAPACITY or held == ENTRIES:
+                self.keep(index - 1, result, failed)
+                held = words[HELD]
+                end = ends[held - 1] & POSITION if held else 0
+            else:
+                data[place:end] = result
+                ends[held] = end | failed
+                held += 1
+                words[HELD] = held
+            place = end
+            if clock() - flushed > FLUSH and index < last:
+                self.flush(index, wire.RESULTS)
+                held, place, flushed = 0, 0, self.flushed
+        return index
+
+    def keep(self, index: int, result: bytes, failed: int) -> None:
+        """Put one result into the journal, sending what is there first if it does not fit."""
+        journal = self.worker.journal
+        held = journal.words[HELD]
+        place = journal.ends[held - 1] & POSITION if held else 0
+        end = place + len(result)
+        if end > CAPACITY or held == ENTRIES:
+            self.flush(index, wire.RESULTS)
+            held, place, end = 0, 0, len(result)
+            if end > CAPACITY:
+                self.send_alone(index, result, failed)
+                return
+        journal.data[place:end] = result
+        journal.ends[held] = end | failed
+        journal.words[HELD] = held + 1
+
+    def flush(self, index: int, kind: int) -> None:
+        """Send what the journal holds; ``index`` is the index after the last task that was run."""
+        journal = self.worker.journal
+        held = journal.words[HELD]
+        size = journal.ends[held - 1] & POSITION if held else 0
+        if held or kind == wire.DONE:
+            self.send(kind, [journal.ends[:held].cast("B"), journal.data[:size]], held)
+        journal.words[HELD] = 0  # in this order: killed in between, the pool takes nothing for held that was sent
+        journal.words[FIRST] = index
+
+    def send_alone(self, index: int, result: bytes, failed: int) -> None:
+        """Send a result that is too large for the journal."""
+        self.send(wire.RESULTS, [(len(result) | failed).to_bytes(8, sys.byteorder), result], 1)
+        self.worker.journal.words[FIRST] = index + 1
+
+    def send(self, kind: int, parts: Sequence[Any], count: int) -> None:
+        now = perf_counter()
+        self.worker.channel.send(
+            kind,
+            parts,
+            flags=self.flags,
+            number=self.message.number,
+            first=self.sent,
+            count=count,
+            busy=max(0.0, now - self.flushed - self.travel),
+            overhead=self.travel,
+        )
+        self.sent += count
+        self.travel = 0.0
+        self.flushed = perf_counter()
+
+
+def failure(error: BaseException) -> bytes:
+    """The bytes of an exception that a task raised."""
+    from manyhands.transport.errors import pack
+
+    return pack(error, own=__file__)
+
+
+def package(value: Any, encode: Callable[[Any], bytes]) -> tuple[int, bytes]:
+    """The bytes of a result, or of the error that it has none."""
+    try:
+        return 0, encode(value)
+    except BaseException as error:  # noqa: BLE001 - __reduce__ may raise anything, and it is this task's affair
+        from manyhands.transport.refusal import refuse
+        from manyhands.transport.serialize import dumps
+
+        return FAILED, failure(refuse(value, "the result", error, dumps))
+
+
+def snapshot(arguments: Sequence[Any]) -> list[bytes | None] | None:
+    """What the changeable arguments look like now, to notice that a task changes them in place."""
+    kinds = {list, dict, set, bytearray}
+    if not any(type(argument) in kinds or type(argument).__name__ == "ndarray" for argument in arguments):
+        return None
+    try:
+        return [
+            dumps_atomic(argument, PROTOCOL) if type(argument) in kinds or type(argument).__name__ == "ndarray" else None
+            for argument in arguments
+        ]
+    except Exception:
+        return None

@@ -1,0 +1,122 @@
+"""What the pool knows of one worker: its process, its channel, its journal, the chunk it runs, the functions it has."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+from manyhands.transport import channel as wire
+from manyhands.transport import journal
+from manyhands.transport.channel import PoolChannel
+from manyhands.transport.journal import FAILED, POSITION, Journal
+
+if TYPE_CHECKING:
+    from manyhands.engine.pool import Chunk, Definition
+    from manyhands.transport.channel import Message
+
+#: A worker keeps so many functions; the one not used for longest is forgotten.
+KEPT_FUNCTIONS = 64
+
+
+class WorkerHandle:
+    """One worker, seen from the pool.
+
+    Args:
+        serial: its number in the pool; its pid is known only later.
+    """
+
+    channel: PoolChannel
+
+    def __init__(self, serial: int) -> None:
+        self.serial = serial
+        self.key = int.from_bytes(os.urandom(8), sys.byteorder)
+        self.pid = 0
+        self.ready = False
+        self.retired = False
+        self.abandoned = False  # it runs a chunk that nobody waits for
+        self.writing = False
+        self.tasks = 0
+        self.chunk: Chunk | None = None
+        self.path: list[str] = []
+        self._known: OrderedDict[int, None] = OrderedDict()
+        self._journal: Journal | None = None
+
+    def open(self) -> tuple[Any, Any]:
+        """Make channel and journal; return the ends that go to the process (the caller closes them)."""
+        if sys.platform == "win32":
+            import socket
+
+            ours, theirs = socket.socketpair()
+        else:
+            import _socket
+
+            ours, theirs = _socket.socketpair()
+        try:
+            descriptor = journal.create()
+        except BaseException:
+            ours.close()
+            theirs.close()
+            raise
+        self.channel = PoolChannel(ours, self.key)
+        self._journal = Journal(descriptor)
+        return theirs, descriptor
+
+    def know(self, definition: Definition) -> None:
+        """Make sure that the worker has a function before it is told to run it."""
+        if definition.number in self._known:
+            self._known.move_to_end(definition.number)
+            return
+        if len(self._known) >= KEPT_FUNCTIONS:
+            oldest, _ = self._known.popitem(last=False)
+            self.channel.push(wire.FORGET, [], definition=oldest)
+        self._known[definition.number] = None
+        self.channel.push(wire.DEFINE, [definition.blob], definition=definition.number)
+
+    def run(self, chunk: Chunk) -> None:
+        """Send a chunk."""
+        self.chunk = chunk
+        self.limit(chunk.stop)
+        self.channel.push(
+            wire.RUN, chunk.body, flags=chunk.flags, number=chunk.number, definition=chunk.definition.number,
+            first=chunk.first, count=chunk.stop,
+        )  # fmt: skip
+
+    def limit(self, stop: int) -> None:
+        """Have the worker stop before that task."""
+        assert self._journal is not None
+        self._journal.words[journal.LIMIT] = stop
+
+    def begun(self, chunk: Chunk) -> int:
+        """The number of tasks of the chunk's body that were begun, those before its first included."""
+        assert self._journal is not None
+        words = self._journal.words
+        return max(chunk.first, words[journal.BEGUN]) if words[journal.CHUNK] == chunk.number else chunk.first
+
+    def accounts(self, chunk: Chunk) -> tuple[int, int, list[tuple[bool, bytes]]]:
+        """After its death: tasks begun, tasks finished, and the finished results that it had not sent."""
+        assert self._journal is not None
+        if self._journal.words[journal.CHUNK] != chunk.number:
+            return chunk.received, chunk.received, []
+        first, held = self._journal.held()
+        unsent = held[max(0, chunk.received - first) :] if first + len(held) > chunk.received else []
+        return self.begun(chunk), chunk.received + len(unsent), unsent
+
+    def outcomes(self, message: Message) -> list[tuple[bool, memoryview]]:
+        """The results in a message: (did it fail, bytes) each."""
+        body, count = message.body, message.count
+        entries = body[: 8 * count].tobytes()
+        data = body[8 * count :]
+        outcomes, start = [], 0
+        for entry in memoryview(entries).cast("Q").tolist():
+            end = entry & POSITION
+            outcomes.append((entry >= FAILED, data[start:end]))
+            start = end
+        return outcomes
+
+    def close(self) -> None:
+        self.channel.close()
+        if self._journal is not None:
+            self._journal.close()
+            self._journal = None

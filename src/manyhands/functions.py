@@ -1,0 +1,399 @@
+"""What decorated functions become: still the function when called, with ``map`` and its kin beside it.
+
+``decorators`` makes them; every call they start is a ``scheduling.call.Call``. Lean on purpose: it is loaded by
+``import manyhands``, the machinery with the first call that needs it.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
+
+from manyhands import options as options_module
+from manyhands.backends import make
+from manyhands.options import Options
+from manyhands.scheduling.call import Call, Job
+from manyhands.scheduling.source import Source
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from concurrent.futures import Future
+
+    from manyhands.scheduling.check import Report
+
+P = ParamSpec("P")
+Q = ParamSpec("Q")
+R = TypeVar("R", covariant=True)
+R_ = TypeVar("R_")
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
+
+ONE, MANY = 0, 1
+
+
+class _Memory:
+    """What is remembered of a function from call to call, shared by its copies with other options."""
+
+    __slots__ = ("cost", "initialized", "warned")
+
+    def __init__(self) -> None:
+        self.cost: float | None = None
+        self.warned = False
+        self.initialized = False
+
+
+class ParallelFunction(Generic[P, R]):
+    """A function whose calls spread over the cores; made by ``parallel_map``.
+
+    Calling it is calling the function, here, as ever. ``map``, ``starmap``, ``imap``, ``imap_unordered``, ``submit`` and
+    ``amap`` use workers where that is quicker, and give the answer of the loop.
+
+    Args:
+        function: the function.
+        changes: the options that were given, over the defaults.
+
+    Example:
+        >>> from manyhands import parallel_map
+        >>> @parallel_map
+        ... def double(x: int) -> int:
+        ...     return 2 * x
+        >>> double(4)
+        8
+        >>> double.map([1, 2, 3])
+        [2, 4, 6]
+    """
+
+    def __init__(self, function: Callable[P, R], changes: dict[str, Any] | None = None, _memory: _Memory | None = None) -> None:
+        self.__wrapped__ = function
+        self._changes = changes or {}
+        self._memory = _memory or _Memory()
+        self._resolved: tuple[Options, Options] | None = None
+        for name in ("__module__", "__name__", "__qualname__", "__doc__", "__annotations__", "__type_params__"):
+            try:
+                setattr(self, name, getattr(function, name))
+            except AttributeError:
+                pass
+        for name, value in getattr(function, "__dict__", {}).items():
+            if name not in self.__dict__:
+                self.__dict__[name] = value
+
+    @property
+    def __manyhands__(self) -> Callable[P, R]:
+        """The plain function, for workers, which find this object under the function's name."""
+        return self.__wrapped__
+
+    @property
+    def settings(self) -> Options:
+        """The options in force: the defaults, as ``configure`` left them, with this function's own over them.
+
+        Example:
+            >>> ParallelFunction(abs, {"chunksize": 5}).settings.chunksize
+            5
+        """
+        defaults = options_module.defaults()
+        if self._resolved is None or self._resolved[0] is not defaults:
+            self._resolved = (defaults, defaults._replace(**self._changes))
+        return self._resolved[1]
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the function, in this process."""
+        return self.__wrapped__(*args, **kwargs)
+
+    def options(self, **changes: Any) -> ParallelFunction[P, R]:
+        """Return a copy with other options.
+
+        Args:
+            **changes: options as in ``Options``.
+
+        Returns:
+            A new object; this one stays as it is.
+
+        Raises:
+            OptionsError: an option is unknown or its value is out of range.
+            TypeError: a value is of the wrong type.
+
+        Example:
+            >>> ParallelFunction(abs).options(max_workers=2).map([-1, 2])
+            [1, 2]
+        """
+        checked = Options().changed(changes)
+        given = {name: getattr(checked, name) for name in Options._fields if name in changes or _differs(checked, name)}
+        return type(self)(self.__wrapped__, {**self._changes, **given}, self._memory)
+
+    @overload
+    def map(
+        self: ParallelFunction[Concatenate[A, Q], R_], items: Iterable[A], /, *args: Q.args, **constants: Q.kwargs
+    ) -> list[R_]: ...
+    @overload
+    def map(
+        self: ParallelFunction[Concatenate[A, B, Q], R_], firsts: Iterable[A], seconds: Iterable[B], /, *args: Q.args, **constants: Q.kwargs
+    ) -> list[R_]: ...
+    @overload
+    def map(
+        self: ParallelFunction[Concatenate[A, B, C, Q], R_], firsts: Iterable[A], seconds: Iterable[B], thirds: Iterable[C], /, *args: Q.args, **constants: Q.kwargs
+    ) -> list[R_]: ...
+    def map(self, *iterables: Any, **constants: Any) -> list[Any]:
+        """Apply the function to every item, and return the results in input order.
+
+        Equal to ``[f(x, **constants) for x in items]``, or with several iterables to
+        ``[f(x, y, **constants) for x, y in zip(xs, ys)]``, exceptions included.
+
+        Args:
+            *iterables: one iterable for each positional argument of the function; the shortest ends the call.
+            **constants: keywords that are the same for every item; sent once to each worker.
+
+        Returns:
+            The results, a list.
+
+        Raises:
+            BaseException: what the first failing item (in input order) raised, with a note that says which it was.
+            UnpicklableError: an argument, or the function, cannot be sent to a worker.
+            WorkerCrashedError: the item ended its worker.
+            TypeError: there is no iterable, or something that is not one.
+
+        Example:
+            >>> ParallelFunction(pow).map([2, 3], [5, 2])
+            [32, 9]
+        """
+        if not iterables:
+            raise TypeError(f"{self._name()}.map() needs at least one iterable: {self._name()}.map(items)")
+        return self._all(iterables, constants, MANY if len(iterables) > 1 else ONE)
+
+    def starmap(self, items: Iterable[Iterable[Any]], /, **constants: Any) -> list[R]:
+        """Apply the function to every tuple of arguments: ``[f(*item, **constants) for item in items]``.
+
+        Args:
+            items: tuples (or other iterables) of positional arguments.
+            **constants: keywords that are the same for every item.
+
+        Returns:
+            The results, a list in input order.
+
+        Raises:
+            BaseException: as ``map``.
+
+        Example:
+            >>> ParallelFunction(pow).starmap([(2, 5), (3, 2)])
+            [32, 9]
+        """
+        return self._all((items,), constants, MANY)
+
+    @overload
+    def imap(
+        self: ParallelFunction[Concatenate[A, Q], R_], items: Iterable[A], /, *args: Q.args, **constants: Q.kwargs
+    ) -> Iterator[R_]: ...
+    @overload
+    def imap(
+        self: ParallelFunction[Concatenate[A, B, Q], R_], firsts: Iterable[A], seconds: Iterable[B], /, *args: Q.args, **constants: Q.kwargs
+    ) -> Iterator[R_]: ...
+    @overload
+    def imap(
+        self: ParallelFunction[Concatenate[A, B, C, Q], R_], firsts: Iterable[A], seconds: Iterable[B], thirds: Iterable[C], /, *args: Q.args, **constants: Q.kwargs
+    ) -> Iterator[R_]: ...
+    def imap(self, *iterables: Any, **constants: Any) -> Iterator[Any]:
+        """As ``map``, but lazily: results are yielded in input order while the input is still being read.
+
+        What is read ahead is bounded (``buffersize`` items, or by time and bytes), so that endless inputs work in flat
+        memory. Closing or dropping the iterator stops the work.
+
+        Args:
+            *iterables: as ``map``; may be endless.
+            **constants: as ``map``.
+
+        Returns:
+            An iterator over the results.
+
+        Raises:
+            BaseException: as ``map``, after the results before the failing item.
+
+        Example:
+            >>> from itertools import count, islice
+            >>> list(islice(ParallelFunction(abs).imap(count(-2)), 3))
+            [2, 1, 0]
+        """
+        if not iterables:
+            raise TypeError(f"{self._name()}.imap() needs at least one iterable: {self._name()}.imap(items)")
+        return self._lazily(iterables, constants, MANY if len(iterables) > 1 else ONE, ordered=True)
+
+    @overload
+    def imap_unordered(
+        self: ParallelFunction[Concatenate[A, Q], R_], items: Iterable[A], /, *args: Q.args, **constants: Q.kwargs
+    ) -> Iterator[R_]: ...
+    @overload
+    def imap_unordered(
+        self: ParallelFunction[Concatenate[A, B, Q], R_], firsts: Iterable[A], seconds: Iterable[B], /, *args: Q.args, **constants: Q.kwargs
+    ) -> Iterator[R_]: ...
+    def imap_unordered(self, *iterables: Any, **constants: Any) -> Iterator[Any]:
+        """As ``imap``, but each result is yielded as soon as it is there.
+
+        Args:
+            *iterables: as ``map``; may be endless.
+            **constants: as ``map``.
+
+        Returns:
+            An iterator over the results, in order of completion.
+
+        Raises:
+            BaseException: what the first item to fail raised, at once.
+
+        Example:
+            >>> sorted(ParallelFunction(abs).imap_unordered([-1, -2]))
+            [1, 2]
+        """
+        if not iterables:
+            raise TypeError(f"{self._name()}.imap_unordered() needs at least one iterable: {self._name()}.imap_unordered(items)")
+        return self._lazily(iterables, constants, MANY if len(iterables) > 1 else ONE, ordered=False)
+
+    def submit(self, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+        """Start one call in a worker and return its future at once.
+
+        Args:
+            *args: positional arguments.
+            **kwargs: keyword arguments.
+
+        Returns:
+            A ``concurrent.futures.Future``: ``result``, ``wait``, ``as_completed`` and ``asyncio.wrap_future`` work. What
+            cannot be pickled is the future's exception.
+
+        Example:
+            >>> ParallelFunction(pow).submit(2, 5).result()
+            32
+        """
+        from manyhands.scheduling.single import submit
+
+        settings = self.settings
+        here = settings.backend == "serial" or _inside_worker()
+        return cast("Future[R]", submit(settings, self._shipped, self.__wrapped__, args, kwargs, here=here))
+
+    async def amap(self, *iterables: Any, **constants: Any) -> list[R]:
+        """As ``map``, for ``await``: the event loop goes on meanwhile.
+
+        Args:
+            *iterables: as ``map``; they are read in another thread.
+            **constants: as ``map``.
+
+        Returns:
+            The results, a list in input order.
+
+        Raises:
+            BaseException: as ``map``; when the awaiting task is cancelled, the work is stopped.
+
+        Example:
+            >>> import asyncio
+            >>> asyncio.run(ParallelFunction(abs).amap([-1, 2]))
+            [1, 2]
+        """
+        if not iterables:
+            raise TypeError(f"{self._name()}.amap() needs at least one iterable: await {self._name()}.amap(items)")
+        from manyhands.scheduling.awaiting import collect
+
+        call = self._call(iterables, constants, MANY if len(iterables) > 1 else ONE)
+        return cast("list[R]", await collect(call))
+
+    def check(self, *iterables: Any, sample: int = 20, **constants: Any) -> Report:
+        """Run a sample of the items both ways, as a loop here and in a worker, and report every difference.
+
+        Args:
+            *iterables: as ``map``; only the first ``sample`` items are used.
+            sample: how many items.
+            **constants: as ``map``.
+
+        Returns:
+            A report: true when nothing differs, readable when printed.
+
+        Example:
+            >>> bool(ParallelFunction(abs).check([-1, 2]))
+            True
+        """
+        if not iterables:
+            raise TypeError(f"{self._name()}.check() needs at least one iterable: {self._name()}.check(items)")
+        from manyhands.scheduling.check import check
+
+        return check(self, iterables, constants, sample)
+
+    # binding, pickling, printing
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        """Bind to an instance, or pass through, exactly as the wrapped function would."""
+        bind = getattr(type(self.__wrapped__), "__get__", None)
+        if bind is None:
+            return self
+        bound = bind(self.__wrapped__, instance, owner)
+        if bound is self.__wrapped__:
+            return self
+        return ParallelFunction(bound, self._changes, self._memory)
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        notify = getattr(self.__wrapped__, "__set_name__", None)
+        if notify is not None:
+            notify(owner, name)
+
+    def __reduce__(self) -> Any:
+        from manyhands.transport.serialize import reference
+
+        if reference(self) is not None:
+            return self.__qualname__
+        return _restore, (self.__wrapped__, self._changes)
+
+    def __repr__(self) -> str:
+        return f"<parallel_map {self._name()}>"
+
+    def _name(self) -> str:
+        return getattr(self, "__qualname__", None) or type(self.__wrapped__).__name__
+
+    # calls
+
+    def _shipped(self) -> Any:
+        """What goes to the workers: this object if they find it by name, the function if they find that, else its code."""
+        from manyhands.transport.serialize import reference
+
+        return self if reference(self) is not None else self.__wrapped__
+
+    def _all(self, iterables: tuple[Any, ...], constants: dict[str, Any], shape: int) -> list[Any]:
+        results: list[Any] = []
+        for run in self._call(iterables, constants, shape).runs():
+            if results:
+                results += run
+            else:
+                results = run
+        return results
+
+    def _lazily(self, iterables: tuple[Any, ...], constants: dict[str, Any], shape: int, *, ordered: bool) -> Iterator[Any]:
+        call = self._call(iterables, constants, shape, lazy=True, ordered=ordered)
+
+        def results() -> Iterator[Any]:
+            runs = call.runs()
+            try:
+                for run in runs:
+                    yield from run
+            finally:
+                runs.close()  # type: ignore[attr-defined]
+
+        return results()
+
+    def _call(self, iterables: tuple[Any, ...], constants: dict[str, Any], shape: int, **how: Any) -> Any:
+        settings = self.settings
+        source = Source(iterables)
+        if settings.backend == "serial" or _inside_worker() or (source.total is not None and source.total < 2 and not settings.isolated):
+            backend = None
+        else:
+            backend = make(settings)
+        job = Job(self.__wrapped__, self._shipped, constants, shape, self._memory)
+        if backend is None and settings.initializer is not None and not self._memory.initialized:
+            settings.initializer(*settings.initargs)
+            self._memory.initialized = True
+        return Call(job, source, backend, chunksize=settings.chunksize, window=settings.buffersize, **how)
+
+
+def _inside_worker() -> bool:
+    worker = sys.modules.get("manyhands.engine.worker")
+    return worker is not None and worker.inside
+
+
+def _differs(checked: Options, name: str) -> bool:
+    return bool(getattr(checked, name) != Options._field_defaults[name])
+
+
+def _restore(function: Any, changes: dict[str, Any]) -> ParallelFunction[Any, Any]:
+    return ParallelFunction(function, changes)

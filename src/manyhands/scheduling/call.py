@@ -1,0 +1,442 @@
+"""One call: pull the input, run tasks here or send them there, put results in order, raise what the loop would have raised.
+
+::
+
+    source ──take──> run here ────────────────────────────┐
+       │                                                  ▼
+       └──take──> pack ──> line (a backend) ──> inbox ──> runs by index ──> the caller, in order
+
+A call begins here: the caller's thread runs tasks itself, a few at first, and measures. The planner (``chunks``) says
+when the workers would be quicker; then chunks go there, and the caller only feeds and collects. While the workers are
+starting the caller goes on running tasks. A watch (``watch``) engages the workers when a task here takes too long.
+
+Results are kept as runs, lists of consecutive results, by the index of their first; the run that starts at the next index
+wanted is handed out. The first failing item in input order wins: a failure is raised when all before it are handed out.
+"""
+
+from __future__ import annotations
+
+import _thread
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from manyhands.scheduling.chunks import Planner
+from manyhands.scheduling.watch import PATIENCE, Watch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from manyhands.backends import Backend, Line
+    from manyhands.engine.pool import Event
+    from manyhands.scheduling.source import Source
+
+#: Where ``imap`` has no ``buffersize``, results may wait for their consumer up to so many tasks, or what so many
+#: chunks for each worker hold, whichever is more.
+WINDOW_TASKS, WINDOW_CHUNKS = 64, 4
+#: An iterator that takes longer than this to give a few items is not asked for more than needed.
+QUICK = 0.000_200
+#: Tasks this cheap, all together, are not worth a watch: seconds.
+TRIFLE = 0.000_100
+#: Below this many seconds a task, the loop itself counts: the quickest form of it is used.
+CHEAP = 0.000_002
+_END = 1 << 62
+
+
+class Job:
+    """What a call does with each item: the function in its two forms, and what is known of it.
+
+    Args:
+        function: the plain function, to call here.
+        shipped: gives what is sent to workers in its place (itself, or what refers to it).
+        constants: keywords that are the same for every task.
+        shape: how an item becomes arguments: 0 ``f(item)``, 1 ``f(*item)``.
+        memory: remembers across calls what a task cost, in its attribute ``cost``.
+    """
+
+    __slots__ = ("constants", "function", "here", "memory", "name", "shape", "shipped")
+
+    def __init__(
+        self, function: Callable[..., Any], shipped: Any, constants: dict[str, Any], shape: int, memory: Any
+    ) -> None:
+        self.function = function
+        self.shipped = shipped
+        self.constants = constants
+        self.shape = shape
+        self.memory = memory
+        self.name = getattr(function, "__qualname__", None) or type(function).__name__
+        if constants and shape:
+            self.here: Callable[[Any], Any] = lambda item: function(*item, **constants)
+        elif constants:
+            self.here = lambda item: function(item, **constants)
+        elif shape:
+            self.here = lambda item: function(*item)
+        else:
+            self.here = function
+
+
+class Stopped(BaseException):
+    """The call was stopped from another thread."""
+
+
+class Call:
+    """One call on its way; ``runs`` does it.
+
+    Args:
+        job: what to do with each item.
+        source: the items.
+        backend: where tasks may go; None: nowhere, all run here.
+        chunksize: the size of every chunk, if the user fixed it.
+        window: how many results may wait for their consumer; None: any number, or, if ``lazy``, some.
+        lazy: results are wanted one by one, with those before a failing item.
+        ordered: results come in the order of the input, else as they finish.
+    """
+
+    def __init__(
+        self, job: Job, source: Source, backend: Backend | None, *, chunksize: int | None = None, window: int | None = None,
+        lazy: bool = False, ordered: bool = True,
+    ) -> None:  # fmt: skip
+        self.job = job
+        self.source = source
+        self.backend = backend
+        self.workers = backend.workers if backend is not None else 1
+        self.isolated = backend is not None and backend.isolated
+        self.planner = Planner(self.workers, chunksize, job.memory.cost)
+        self.ordered = ordered
+        self.lazy = lazy
+        self._window = window
+        self._lock = _thread.allocate_lock()  # of source, planner and line: the watch may feed too
+        self._line: Line | None = None
+        self._inbox: Any = None
+        self._runs: dict[int, list[Any]] = {}
+        self._next = 0  # the index that is handed out next
+        self._handed = 0  # how many were handed out
+        self._failure: tuple[int, BaseException] | None = None  # index and exception
+        self._items: dict[int, Sequence[Any]] = {}  # of chunks that are out, for notes
+        self._watch: Watch | None = None
+        self._batch: tuple[Any] | None = None  # while one runs here: its iterator, if that may be stopped
+        self._out = 0  # tasks that were sent and have not come back
+        self._warned = False
+        self._stopped = False
+
+    def stop(self) -> None:
+        """End the call from another thread: ``runs`` raises ``Stopped`` as soon as a task that runs here is done."""
+        self._stopped = True
+        if self._inbox is not None:
+            self._inbox.put(None)
+
+    def runs(self) -> Iterator[list[Any]]:
+        """Yield the results, as lists of consecutive ones.
+
+        Raises:
+            BaseException: what the first failing item raised, or the input's iterator.
+        """
+        kill = False
+        try:
+            while True:
+                if self._inbox is not None:
+                    self._collect()
+                if self._stopped:
+                    raise Stopped
+                run = self._take_run()
+                if run is not None:
+                    yield run
+                elif self._finished():
+                    return
+                elif self._runs_here():
+                    self._run_here()
+                else:
+                    with self._lock:
+                        self._feed(pull=True)
+                    self._wait()
+        except (KeyboardInterrupt, Stopped):
+            kill = True
+            raise
+        finally:
+            self._end(kill)
+
+    # what comes next
+
+    def _take_run(self) -> list[Any] | None:
+        if self.ordered:
+            run = self._runs.pop(self._next, None)
+        else:
+            run = self._runs.pop(next(iter(self._runs)), None) if self._runs else None
+        if run is not None:
+            self._next += len(run)
+            self._handed += len(run)
+        return run
+
+    def _finished(self) -> bool:
+        """Tell whether all is done; raises what there is to raise when its turn has come."""
+        if self._failure is not None:
+            index, error = self._failure
+            if index == self._next or not self.ordered:
+                raise error
+        elif self.source.drained() and self._handed == self.source.position:
+            if self.source.error is not None:
+                raise self.source.error
+            return True
+        return False
+
+    def _runs_here(self) -> bool:
+        """Decide whether the caller's thread runs the next tasks itself."""
+        if self._failure is not None or self.source.drained() or self._blocked():
+            return False
+        if self.backend is None:
+            return True
+        if self.isolated:
+            self._engage()
+            return False
+        remaining = self.source.remaining()
+        if self._line is None:
+            if not self.planner.worth_going(remaining, warm=self.backend.warm()):
+                return True
+            self._engage()
+        elif not self.planner.worth_going(remaining, warm=True):
+            return True  # it has turned out that travelling costs more than it brings
+        assert self._line is not None
+        # While workers are starting the caller is one of them; when they are all there it has other things to do.
+        missing = self.workers - self._line.ready
+        if missing > 0:
+            with self._lock:
+                self._feed(pull=True)
+            return not self.source.drained()
+        return False
+
+    def _blocked(self) -> bool:
+        """Tell whether the consumer has to take results before more tasks may begin."""
+        return self.source.position - self._handed >= self._room()
+
+    def _room(self) -> int:
+        if self._window is not None:
+            return self._window
+        if not self.lazy:
+            return _END
+        return max(WINDOW_TASKS, WINDOW_CHUNKS * self.workers * max(self.planner.chunk(None), self.planner.last_batch))
+
+    # here
+
+    def _run_here(self) -> None:
+        """Run a batch of tasks in this thread."""
+        planner, source = self.planner, self.source
+        with self._lock:
+            count = planner.batch(source.remaining(), going=self._line is not None)
+            count = min(count, self._room() - (source.position - self._handed))
+            if self.backend is not None and not planner.measured:
+                source.look_ahead(count + 2 * self.workers, QUICK)
+            index, items = source.take(max(1, count))
+        if not items:
+            return
+        self._stand_watch(len(items))
+        if self._line is not None:
+            self._line.limit = max(1, self.workers - 1)  # this thread is one of the hands
+        function = self.job.here
+        results: list[Any] = []
+        iterator = iter(items)
+        plain = not self.lazy and planner.measured and (planner.cost or 0) < CHEAP
+        self._batch = (None if plain else iterator,)
+        start = perf_counter()
+        try:
+            if plain:
+                results = [function(item) for item in iterator]
+            else:  # keeps what is done when a task raises, and can be stopped after any
+                append = results.append
+                for item in iterator:
+                    append(function(item))
+        except BaseException as error:
+            self._batch = None
+            place = len(items) - iterator.__length_hint__() - 1 if plain else len(results)
+            if results:
+                self._runs[index] = results
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            self._fail(index + place, note_here(error, index + place, self.job, items[place]))
+            return
+        seconds = perf_counter() - start
+        self._batch = None
+        done = len(results)
+        with self._lock:
+            if done < len(items):
+                source.give_back(index + done, items[done:])
+            planner.ran_here(done, seconds)
+        self._runs[index] = results
+
+    def _stand_watch(self, tasks: int) -> None:
+        """Have somebody look up when this thread is stuck in a task."""
+        if self._watch is not None or self.backend is None or self._line is not None:
+            return
+        remaining = self.source.remaining()
+        cost = self.planner.cost
+        if cost is not None and remaining is not None and (remaining + tasks) * cost < TRIFLE:
+            return
+        if self.source.drained():
+            return
+        self._watch = Watch(self._look)
+
+    def _look(self) -> float | None:
+        """In the watch's thread: is the caller stuck? Then engage the workers, stop its batch, feed them."""
+        with self._lock:
+            batch = self._batch
+            if batch is None:
+                return PATIENCE
+            if self._line is None:
+                if self.source.drained():
+                    return None
+                self._engage_quickly()
+            assert self._line is not None
+            if batch[0] is not None and hasattr(batch[0], "__setstate__"):
+                batch[0].__setstate__(_END)  # past its end: the batch ends after the task that is running
+            self._line.limit = max(1, self.workers - 1)  # the caller has a core for itself
+            self._feed(pull=False)
+        return None  # deliver() wakes it when there is room for more
+
+    def _engage_quickly(self) -> None:
+        """Engage from the watch's thread, while the caller's thread has the interpreter most of the time."""
+        import sys
+
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(min(interval, 0.000_1))  # else each file that an import opens costs a turn of 5 ms
+        try:
+            self._engage(locked=True)
+        finally:
+            sys.setswitchinterval(interval)
+
+    # there
+
+    def _engage(self, *, locked: bool = False) -> None:
+        """Open the way to the workers."""
+        if not locked:
+            with self._lock:
+                self._engage(locked=True)
+            return
+        if self._line is not None:
+            return
+        from queue import SimpleQueue
+
+        assert self.backend is not None
+        self._inbox = SimpleQueue()
+        self._line = self.backend.open(self.job.shipped(), self.job.constants, self.job.shape, self._deliver)
+
+    def _deliver(self, event: Event) -> None:
+        """In the loop thread: something has come."""
+        self._inbox.put(event)
+        if self._watch is not None and self._batch is not None:
+            self._watch.wake()
+
+    def _feed(self, *, pull: bool) -> None:
+        """Hand over chunks until the workers have enough; the lock is held."""
+        line, source, planner = self._line, self.source, self.planner
+        if line is None or self._failure is not None:
+            return
+        enough = self.workers + 1 + self.workers // 8
+        while line.outstanding() < enough and not source.drained():
+            count = min(planner.chunk(source.remaining()), self._room() - (source.position - self._handed))
+            if count < 1:
+                return
+            index, items = source.take(count, pull=pull)
+            if not items:
+                return
+            start = perf_counter()
+            packed, size = line.pack(items)
+            planner.packed(len(items), perf_counter() - start, size)
+            self._items[index] = items
+            self._out += len(items)
+            line.send(packed, len(items), index)
+            if pull and not self._inbox.empty():
+                return  # results first: an input that takes its time must not hold them back
+
+    def _wait(self) -> None:
+        """Wait for something to come, when nothing else can be done."""
+        if self._line is not None:
+            self._line.limit = self.workers
+            if self._out:
+                self._absorb(self._inbox.get())
+
+    def _collect(self) -> None:
+        while not self._inbox.empty():
+            self._absorb(self._inbox.get())
+
+    def _absorb(self, event: Any) -> None:
+        """Take in what has come."""
+        kind = type(event).__name__
+        if kind == "Results":
+            self._absorb_results(event)
+        elif kind == "Crash":
+            from manyhands.transport.errors import crash
+
+            self._out -= 1
+            self._fail(event.index, self._noted(crash(event.pid, event.exitcode), event.index, event.pid))
+        elif kind == "Broken":
+            raise event.error
+
+    def _absorb_results(self, event: Any) -> None:
+        line = self._line
+        assert line is not None
+        self._out -= len(event.outcomes)
+        values: list[Any] = []
+        index = event.first
+        append, decode = values.append, line.value
+        for failed, outcome in event.outcomes:
+            try:
+                if failed:
+                    raise line.error(outcome)
+                append(decode(outcome))
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
+                place = index + len(values)
+                self._fail(place, self._noted(error.with_traceback(None), place, event.worker))
+                break
+        if values:
+            self._runs[index] = values
+        if event.busy and event.outcomes:
+            with self._lock:
+                self.planner.ran_there(len(event.outcomes), event.busy, event.travel / len(event.outcomes))
+        if event.mutated and not self._warned:
+            self._warned = True
+            self._warn_mutated()
+        if len(self._items) > 64:
+            self._items = {start: items for start, items in self._items.items() if start + len(items) > self._next}
+
+    def _fail(self, index: int, error: BaseException) -> None:
+        """Remember the first failing item in input order."""
+        if self._failure is None or index < self._failure[0]:
+            self._failure = (index, error)
+
+    def _noted(self, error: BaseException, index: int, worker: int) -> BaseException:
+        from manyhands.scheduling.failures import note
+
+        for start, items in self._items.items():
+            if start <= index < start + len(items):
+                return note(error, index, self.job.name, items[index - start], self.job.shape, f"in worker {worker}")
+        return error
+
+    def _warn_mutated(self) -> None:
+        import warnings
+
+        from manyhands.exceptions import LostUpdateWarning
+
+        memory = self.job.memory
+        if getattr(memory, "warned", False):
+            return
+        memory.warned = True
+        warnings.warn(
+            f"{self.job.name} changes an argument in place; tasks that run in a worker change their own copy, and the "
+            "caller's stays as it was: return the changed value instead",
+            LostUpdateWarning,
+            stacklevel=5,
+        )
+
+    def _end(self, kill: bool) -> None:
+        if self._watch is not None:
+            self._watch.stop()
+        if self._line is not None:
+            self._line.close(kill=kill)
+        if self.planner.measured:
+            self.job.memory.cost = self.planner.cost
+
+
+def note_here(error: BaseException, index: int, job: Job, item: Any) -> BaseException:
+    from manyhands.scheduling.failures import note
+
+    return note(error, index, job.name, item, job.shape, "in the caller's process")

@@ -1,0 +1,44 @@
+"""``submit`` of a decorated function: one task, one future, in the shared pool."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from manyhands.options import Options
+
+
+def submit(
+    options: Options, shipped: Any, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], *, here: bool
+) -> Future[Any]:
+    """Return the future of one task.
+
+    Args:
+        options: of the function.
+        shipped: gives what is sent to the worker in the function's place.
+        function: the plain function.
+        args: positional arguments.
+        kwargs: keyword arguments.
+        here: run it in the calling thread, now: inside a worker, or with the "serial" backend.
+    """
+    from concurrent.futures import Future
+
+    future: Future[Any] = Future()
+    if here:
+        future.set_running_or_notify_cancel()
+        try:
+            future.set_result(function(*args, **kwargs))
+        except BaseException as error:  # noqa: BLE001 - it is the future's outcome
+            future.set_exception(error)
+        return future
+    if options.backend == "threads":
+        from manyhands.backends.threads import executor
+
+        return executor(options).submit(function, *args, **kwargs)
+    from manyhands.backends.processes import Processes
+    from manyhands.engine.executor import queue
+
+    queue(Processes(options).submissions(), shipped(), args, kwargs, future)
+    return future

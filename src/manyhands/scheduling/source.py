@@ -1,0 +1,114 @@
+"""The input of one call: items in order, pulled no earlier than needed, handed out in runs with the index of the first."""
+
+from __future__ import annotations
+
+from collections import deque
+from itertools import islice
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+#: Of these, any thread may take items: indexing them runs nobody's code.
+PLAIN = (list, tuple, range)
+
+
+class Source:
+    """The items of a call.
+
+    Items come from one iterable, or are the tuples of several in parallel, as far as the shortest goes. An iterator is
+    pulled only by the thread that made the call; what was pulled, and everything of a list, tuple or range, may be taken
+    by another.
+
+    Args:
+        iterables: the iterables, at least one.
+
+    Raises:
+        TypeError: one of them is not iterable.
+    """
+
+    def __init__(self, iterables: Sequence[Iterable[Any]]) -> None:
+        self.sequence: Sequence[Any] | None = None
+        self.total: int | None = None
+        self.position = 0  # the index of the next item to hand out
+        self.exhausted = False
+        self.error: BaseException | None = None  # what the iterator raised instead of its next item
+        self._pulled: deque[Any] = deque()
+        self._returned: list[tuple[int, list[Any]]] = []
+        if len(iterables) == 1 and type(iterables[0]) in PLAIN:
+            self.sequence = iterables[0]  # type: ignore[assignment]
+            self.total = len(self.sequence)  # type: ignore[arg-type]
+            return
+        for place, iterable in enumerate(iterables):
+            if not hasattr(iterable, "__iter__") and not hasattr(iterable, "__getitem__"):
+                raise TypeError(
+                    f"map needs iterables, but argument {place} is {iterable!r:.60} (a {type(iterable).__name__}); "
+                    "a value that is the same for every call goes in as a keyword"
+                )
+        self._iterator = iter(iterables[0]) if len(iterables) == 1 else zip(*iterables, strict=False)
+        try:
+            self.total = min(len(iterable) for iterable in iterables)  # type: ignore[arg-type]
+        except TypeError:
+            pass
+
+    def remaining(self) -> int | None:
+        """Items not handed out yet; None when nobody can know."""
+        returned = sum(len(items) for _, items in self._returned)
+        if self.exhausted:
+            return returned + len(self._pulled)
+        return None if self.total is None else max(0, self.total - self.position) + returned
+
+    def drained(self) -> bool:
+        """Tell whether everything has been handed out."""
+        if self._returned or self._pulled:
+            return False
+        return self.position >= len(self.sequence) if self.sequence is not None else self.exhausted
+
+    def take(self, count: int, *, pull: bool = True) -> tuple[int, Sequence[Any]]:
+        """Hand out up to ``count`` items that follow each other.
+
+        Args:
+            count: how many at most.
+            pull: the iterator may be asked for more; only in the thread that made the call.
+
+        Returns:
+            The index of the first, and the items; none when there are none to be had.
+        """
+        if self._returned:
+            index, items = self._returned.pop(0)
+            if len(items) > count:
+                self._returned.insert(0, (index + count, items[count:]))
+            return index, items[:count]
+        index = self.position
+        if self.sequence is not None:
+            found: Sequence[Any] = self.sequence[index : index + count]
+        else:
+            if pull and len(self._pulled) < count:
+                self._pull(count - len(self._pulled))
+            found = [self._pulled.popleft() for _ in range(min(count, len(self._pulled)))]
+        self.position += len(found)
+        return index, found
+
+    def look_ahead(self, count: int, patience: float) -> None:
+        """Pull up to ``count`` items without handing them out, unless the iterator takes its time."""
+        if self.sequence is None:
+            start = perf_counter()
+            while len(self._pulled) < count and not self.exhausted and perf_counter() - start < patience:
+                self._pull(1)
+
+    def give_back(self, index: int, items: Sequence[Any]) -> None:
+        """Take items back that were handed out and not run."""
+        self._returned.append((index, list(items)))
+
+    def _pull(self, count: int) -> None:
+        if self.exhausted:
+            return
+        before = len(self._pulled)
+        try:
+            self._pulled.extend(islice(self._iterator, count))
+        except Exception as error:
+            self.exhausted, self.error = True, error
+            return
+        if len(self._pulled) - before < count:
+            self.exhausted = True

@@ -1,0 +1,66 @@
+"""Somebody has to look up while the caller's thread is inside a task: a short-lived thread, only for as long as that.
+
+A call begins by running tasks here, in the caller, because most calls are small. If one of those tasks turns out to be
+slow, the caller's thread is stuck in it and cannot engage the workers; the watch does it in its place.
+"""
+
+from __future__ import annotations
+
+import _thread
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: The first look comes after so many seconds; workers are engaged when the caller has not come up for air by then.
+PATIENCE = 0.001
+
+
+class Watch:
+    """Calls ``look`` after ``PATIENCE`` seconds, and again whenever ``wake`` is called, until ``stop``.
+
+    Args:
+        look: called in the watch's thread; returns how many seconds to wait for the next look, None: until ``wake``.
+    """
+
+    def __init__(self, look: Callable[[], float | None]) -> None:
+        self._look = look
+        self._bell = _thread.allocate_lock()
+        self._bell.acquire()
+        self._stopped = False
+        self.ended = _thread.allocate_lock()
+        self.ended.acquire()
+        try:
+            _thread.start_new_thread(self._run, ())
+        except RuntimeError:  # no more threads to be had: then nobody watches
+            self._stopped = True
+            self.ended.release()
+
+    def wake(self) -> None:
+        """Have a look now."""
+        try:
+            self._bell.release()
+        except RuntimeError:  # it has been rung already
+            pass
+
+    def stop(self) -> None:
+        """End the thread, and wait for the look it may be at: nothing of it happens after this."""
+        if not self._stopped:
+            self._stopped = True
+            self.wake()
+        with self.ended:
+            pass
+
+    def _run(self) -> None:
+        patience: float | None = PATIENCE
+        try:
+            while True:
+                self._bell.acquire(timeout=-1 if patience is None else patience)
+                if self._stopped:
+                    return
+                patience = self._look()
+        except BaseException:  # noqa: BLE001
+            sys.excepthook(*sys.exc_info())
+        finally:
+            self.ended.release()

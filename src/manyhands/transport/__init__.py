@@ -1,0 +1,1 @@
+"""How objects cross between processes: bytes, exceptions, messages on a channel, results in a journal."""

@@ -1,0 +1,249 @@
+"""Messages over a pipe: one two-way channel per worker, blocking at the worker's end, never blocking at the pool's.
+
+A message is a fixed header and a body of bytes. The ids are in the header, outside of anything pickled, so that an
+unreadable body costs the tasks it holds and nothing else. The header begins with a key drawn for this channel: bytes
+that anyone else writes into the descriptor are recognised as junk and never unpickled.
+
+Worker's end: ``receive`` and ``send`` wait. Pool's end (``PoolChannel``): ``pump`` takes what has come, ``push`` and
+``flush`` write what goes; only the loop thread calls them.
+"""
+
+from __future__ import annotations
+
+from _struct import Struct
+from collections import deque
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Iterable, Iterator
+
+    Buffer = bytes | bytearray | memoryview
+
+# pool -> worker
+SETUP, PATH, DEFINE, FORGET, RUN, STOP = 1, 2, 3, 4, 5, 6
+# worker -> pool
+READY, RESULTS, DONE = 16, 17, 18
+KINDS = frozenset({SETUP, PATH, DEFINE, FORGET, RUN, STOP, READY, RESULTS, DONE})
+
+#: key, kind, flags, number (of a chunk), definition, first (task), count (of tasks), seconds, seconds, size of the body
+HEADER = Struct("<QBBxxIIIIddQ")
+Fields = tuple[int, int, int, int, int, int, float, float, int]
+READ_SIZE = 1 << 18
+_PARTS = 64  # of one sendmsg; the kernel's limit is 1,024
+
+
+class Message(NamedTuple):
+    """One message as it came: the fields of its header, and its body."""
+
+    kind: int
+    flags: int
+    number: int
+    definition: int
+    first: int
+    count: int
+    busy: float
+    overhead: float
+    body: memoryview
+
+
+class BrokenChannel(Exception):  # noqa: N818 - not an error of the user's: the worker at the other end is given up
+    """What came through a channel is not a message."""
+
+
+class Channel:
+    """The worker's end: waits for whole messages, and until what it writes has gone.
+
+    Args:
+        connection: a connected stream socket.
+        key: the 8 bytes, as a number, that every header begins with.
+    """
+
+    def __init__(self, connection: socket.socket, key: int) -> None:
+        self.connection = connection
+        self.key = key
+
+    def fileno(self) -> int:
+        return self.connection.fileno()
+
+    def close(self) -> None:
+        self.connection.close()
+
+    def header(
+        self, kind: int, size: int, *, flags: int = 0, number: int = 0, definition: int = 0, first: int = 0,
+        count: int = 0, busy: float = 0.0, overhead: float = 0.0,
+    ) -> bytes:  # fmt: skip
+        return HEADER.pack(self.key, kind, flags, number, definition, first, count, busy, overhead, size)
+
+    def receive(self) -> Message | None:
+        """Wait for the next message; None when the other end is gone."""
+        head = self._exactly(HEADER.size)
+        if head is None:
+            return None
+        fields = parse(head, self.key)
+        body = self._exactly(fields[-1])
+        return None if body is None else Message(*fields[:-1], memoryview(body))
+
+    def send(self, kind: int, parts: Iterable[Buffer], **fields: int | float) -> None:
+        """Write one message and wait until it has gone."""
+        parts = list(parts)
+        size = sum(map(len, parts))
+        write_all(self.connection, [self.header(kind, size, **fields), *parts])  # type: ignore[arg-type]
+
+    def _exactly(self, size: int) -> bytearray | bytes | None:
+        if not size:
+            return b""
+        data = self.connection.recv(min(size, READ_SIZE))
+        if len(data) == size:  # nearly always: one system call, no second copy
+            return data
+        buffer = bytearray(size)
+        view, have = memoryview(buffer), len(data)
+        view[:have] = data
+        while 0 < len(data) and have < size:
+            got = self.connection.recv_into(view[have:], min(size - have, 1 << 30))
+            if not got:
+                return None
+            have += got
+        return buffer if have == size else None
+
+
+def parse(head: Buffer, key: int) -> Fields:
+    """Take a header apart.
+
+    Raises:
+        BrokenChannel: it is not one of ours.
+    """
+    found, *fields = HEADER.unpack(head)
+    if found != key or fields[0] not in KINDS:
+        raise BrokenChannel("junk on the channel")
+    return tuple(fields)  # type: ignore[return-value]
+
+
+def write_all(connection: socket.socket, parts: list[Buffer]) -> None:
+    """Write all parts to a blocking socket with as few system calls and copies as there can be."""
+    pending = deque(part for part in parts if len(part))
+    while pending:
+        _advance(pending, _send_some(connection, pending))
+
+
+class PoolChannel:
+    """The pool's end: takes and gives what goes without waiting. Only the loop thread may use it.
+
+    Args:
+        connection: a connected stream socket; it is made non-blocking.
+        key: the 8 bytes, as a number, that every header begins with.
+    """
+
+    def __init__(self, connection: socket.socket, key: int) -> None:
+        connection.setblocking(False)
+        self.connection = connection
+        self.key = key
+        self.outgoing: deque[Buffer] = deque()
+        self._head = bytearray()
+        self._fields: Fields | None = None
+        self._body = bytearray()
+        self._have = 0
+
+    def fileno(self) -> int:
+        return self.connection.fileno()
+
+    def close(self) -> None:
+        self.outgoing.clear()
+        self.connection.close()
+
+    def push(
+        self, kind: int, parts: Iterable[Buffer], *, flags: int = 0, number: int = 0, definition: int = 0, first: int = 0,
+        count: int = 0,
+    ) -> None:  # fmt: skip
+        """Put one message into the queue of what goes; ``flush`` sends it."""
+        parts = list(parts)
+        size = sum(map(len, parts))
+        self.outgoing.append(HEADER.pack(self.key, kind, flags, number, definition, first, count, 0.0, 0.0, size))
+        self.outgoing.extend(part for part in parts if len(part))
+
+    def flush(self) -> bool:
+        """Write what goes without waiting; True when nothing is left.
+
+        Raises:
+            OSError: the other end is gone.
+        """
+        try:
+            while self.outgoing:
+                _advance(self.outgoing, _send_some(self.connection, self.outgoing))
+        except (BlockingIOError, InterruptedError):
+            return False
+        return True
+
+    def pump(self) -> Iterator[Message]:
+        """Yield the messages that have come, without waiting for more.
+
+        Raises:
+            EOFError: the other end is gone (after all it had sent has been yielded).
+            BrokenChannel: what came is not a message.
+        """
+        while True:
+            if self._fields is not None:  # in the middle of a body: read straight into its place
+                view = memoryview(self._body)[self._have :]
+                try:
+                    got = self.connection.recv_into(view, min(len(view), 1 << 30))
+                except (BlockingIOError, InterruptedError):
+                    return
+                except ConnectionError:
+                    got = 0
+                if not got:
+                    raise EOFError
+                self._have += got
+                if self._have == len(self._body):
+                    yield self._finish()
+                continue
+            try:
+                data = self.connection.recv(READ_SIZE)
+            except (BlockingIOError, InterruptedError):
+                return
+            except ConnectionError:
+                data = b""
+            if not data:
+                raise EOFError
+            yield from self._split(data)
+            if len(data) < READ_SIZE and self._fields is None:
+                return  # most likely nothing more: the selector will say so if there is
+
+    def _split(self, data: bytes) -> Iterator[Message]:
+        """Cut what came into messages; keep the beginning of an unfinished one."""
+        rest = memoryview(bytes(self._head) + data if self._head else data)
+        self._head.clear()
+        while len(rest) >= HEADER.size:
+            fields = parse(rest[: HEADER.size], self.key)
+            rest = rest[HEADER.size :]
+            size = fields[-1]
+            if len(rest) >= size:
+                yield Message(*fields[:-1], rest[:size])
+                rest = rest[size:]
+                continue
+            self._fields, self._body, self._have = fields, bytearray(size), len(rest)
+            self._body[: len(rest)] = rest
+            return
+        self._head += rest
+
+    def _finish(self) -> Message:
+        assert self._fields is not None
+        message = Message(*self._fields[:-1], memoryview(self._body))
+        self._fields, self._body, self._have = None, bytearray(), 0
+        return message
+
+
+def _send_some(connection: socket.socket, parts: deque[Buffer]) -> int:
+    if hasattr(connection, "sendmsg"):
+        return connection.sendmsg([part for part, _ in zip(parts, range(_PARTS), strict=False)])
+    return connection.send(parts[0])  # Windows
+
+
+def _advance(parts: deque[Buffer], sent: int) -> None:
+    """Take ``sent`` bytes off the front of the parts."""
+    while sent:
+        first = parts[0]
+        if sent < len(first):
+            parts[0] = memoryview(first)[sent:]
+            return
+        sent -= len(first)
+        parts.popleft()

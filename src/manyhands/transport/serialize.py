@@ -1,0 +1,134 @@
+"""Objects to bytes: pickle where it does, cloudpickle where it does not, and never the slow failure twice.
+
+``pickle`` writes functions and classes as a module and a name. That is right when the worker finds the same object under
+that name, and wrong for everything in ``__main__``, which workers never run: such objects travel by value. An ``Encoder``
+remembers which types needed that, so that a failed attempt is paid once for each type, not for each item.
+
+Above ``captured``; used by ``backends`` for definitions and tasks, by ``engine.worker`` for results.
+"""
+
+from __future__ import annotations
+
+import sys
+from _pickle import dumps as _dumps
+from _pickle import loads
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+__all__ = ["ATOMIC", "PROTOCOL", "Encoder", "dumps", "loads", "reference"]
+
+PROTOCOL = 5
+
+#: Immutable and without identity: a batch of them can be one pickle, and none of them can fail to pickle.
+ATOMIC = frozenset({int, float, complex, str, bytes, bool, type(None)})
+
+_MAIN = b"__main__"
+
+
+class Encoder:
+    """Encodes the objects of one call, or the results of one worker.
+
+    Example:
+        >>> encoder = Encoder()
+        >>> loads(encoder.encode((1, "two")))
+        (1, 'two')
+        >>> loads(encoder.encode(lambda: 3))()
+        3
+    """
+
+    def __init__(self) -> None:
+        self._by_value: set[type] = set()
+
+    def encode(self, obj: object) -> bytes:
+        """Return the bytes of one object.
+
+        Raises:
+            Exception: whatever cloudpickle, or the object's own code, makes of an object that cannot be pickled.
+        """
+        kind = type(obj)
+        if kind in ATOMIC:
+            return _dumps(obj, PROTOCOL)
+        if kind not in self._by_value:
+            try:
+                data = _dumps(obj, PROTOCOL)
+            except Exception:
+                data = _MAIN
+            if _MAIN not in data:
+                return data
+            self._by_value.add(kind)
+        return by_value(obj)
+
+    def encode_batch(self, items: Sequence[Any], *, tuples: bool) -> bytes | None:
+        """Return one pickle of all items where that is the same as pickling each of them; else None.
+
+        It is the same where no item has an identity that a task could see: two tasks given the same list object must not
+        share it in the worker only because they happened to travel together.
+
+        Args:
+            items: the items.
+            tuples: each item is a tuple of arguments, which is looked into.
+        """
+        if set(map(type, chain.from_iterable(items) if tuples else items)) <= ATOMIC:
+            return _dumps(items, PROTOCOL)
+        return None
+
+
+def dumps(obj: object) -> bytes:
+    """Return the bytes of one object; see ``Encoder.encode``."""
+    return Encoder().encode(obj)
+
+
+def by_value(obj: object) -> bytes:
+    """Pickle with everything that only this process knows written out."""
+    import cloudpickle
+
+    if sys.version_info < (3, 15):
+        return cloudpickle.dumps(obj, protocol=PROTOCOL)  # type: ignore[no-any-return]
+    return _resolving(obj)
+
+
+def _resolving(obj: object) -> bytes:
+    """As ``cloudpickle.dumps``, with lazy imports (PEP 810) resolved: cloudpickle 3.1 refuses them."""
+    import io
+    import types
+
+    import cloudpickle
+
+    lazy: type = types.LazyImportType  # type: ignore[attr-defined]
+
+    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+        def reducer_override(self, obj: Any) -> Any:
+            if isinstance(obj, lazy):
+                return _itself, (obj.resolve(),)  # type: ignore[attr-defined]
+            return super().reducer_override(obj)
+
+    file = io.BytesIO()
+    Pickler(file, protocol=PROTOCOL).dump(obj)
+    return file.getvalue()
+
+
+def _itself(obj: Any) -> Any:
+    return obj
+
+
+def reference(obj: Any) -> tuple[str, str] | None:
+    """Return the module and qualified name under which a worker will find this very object, or None.
+
+    Example:
+        >>> import json
+        >>> reference(json.dumps)
+        ('json', 'dumps')
+        >>> reference(lambda: None) is None
+        True
+    """
+    module, name = getattr(obj, "__module__", None), getattr(obj, "__qualname__", None)
+    if not module or not name or module == "__main__" or "<" in name:
+        return None
+    found: Any = sys.modules.get(module)
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return (module, name) if found is obj else None
+
