@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
-
 from manyhands.functions import ParallelFunction
-from manyhands.options import Options
+from manyhands.options import validated
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any, ParamSpec, TypeVar, overload
 
-P = ParamSpec("P")
-R = TypeVar("R")
+    P = ParamSpec("P")
+    R = TypeVar("R")
+
+if TYPE_CHECKING:
+    # @parallel_map, without parentheses, or parallel_map(function, option=...)
+    @overload
+    def parallel_map(function: Callable[P, R], /, **options: Any) -> ParallelFunction[P, R]: ...
+    # @parallel_map(option=...)
+    @overload
+    def parallel_map(
+        function: None = None, /, **options: Any
+    ) -> Callable[[Callable[P, R]], ParallelFunction[P, R]]: ...
 
 
-# @parallel_map, without parentheses, or parallel_map(function, option=...)
-@overload
-def parallel_map(function: Callable[P, R], /, **options: Any) -> ParallelFunction[P, R]: ...
-# @parallel_map(option=...)
-@overload
-def parallel_map(function: None = None, /, **options: Any) -> Callable[[Callable[P, R]], ParallelFunction[P, R]]: ...
 def parallel_map(function: Any = None, /, **options: Any) -> Any:
     """Give a function ``map``, ``starmap``, ``imap``, ``imap_unordered``, ``submit`` and ``amap`` that use every core.
 
@@ -46,10 +50,7 @@ def parallel_map(function: Any = None, /, **options: Any) -> Any:
         >>> parallel_map(lambda x: x + 1, max_workers=2).map([1, 2])
         [2, 3]
     """
-    checked = Options().changed(options)
-    changes = {name: getattr(checked, name) for name in Options._fields if name in options}
-    if options.get("mp_context") is not None:
-        changes["start_method"] = checked.start_method
+    changes = validated(options)
 
     def decorate(function: Any) -> Any:
         _check(function)
@@ -85,4 +86,7 @@ def _check(function: Any) -> None:
         )
 
 
-_COROUTINE, _GENERATOR = 0x80 | 0x200, 0x20  # inspect.CO_COROUTINE, CO_ASYNC_GENERATOR, CO_GENERATOR; inspect is slow to load
+_COROUTINE, _GENERATOR = (
+    0x80 | 0x200,
+    0x20,
+)  # inspect.CO_COROUTINE, CO_ASYNC_GENERATOR, CO_GENERATOR; inspect is slow to load

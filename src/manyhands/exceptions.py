@@ -18,9 +18,10 @@ costs an import of ``multiprocessing``, which programs that never see a crash sh
 from __future__ import annotations
 
 from _pickle import PicklingError
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
     from manyhands._broken import InitializerError, WorkerCrashedError
 
 __all__ = [

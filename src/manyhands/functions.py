@@ -7,27 +7,37 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
 
 from manyhands import options as options_module
 from manyhands.backends import make
-from manyhands.options import Options
+from manyhands.options import Options, validated
 from manyhands.scheduling.call import Call, Job
 from manyhands.scheduling.source import Source
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from concurrent.futures import Future
+    from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
     from manyhands.scheduling.check import Report
 
-P = ParamSpec("P")
-Q = ParamSpec("Q")
-R = TypeVar("R", covariant=True)
-R_ = TypeVar("R_")
-A = TypeVar("A")
-B = TypeVar("B")
-C = TypeVar("C")
+    P = ParamSpec("P")
+    Q = ParamSpec("Q")
+    R = TypeVar("R", covariant=True)
+    R_ = TypeVar("R_")
+    A = TypeVar("A")
+    B = TypeVar("B")
+    C = TypeVar("C")
+
+else:  # loading typing costs more than the rest of the package
+    P = R = None
+
+    class Generic:
+        """Subscripts, and nothing else."""
+
+        __class_getitem__ = classmethod(type(list[int]))
+
 
 ONE, MANY = 0, 1
 
@@ -64,12 +74,21 @@ class ParallelFunction(Generic[P, R]):
         [2, 4, 6]
     """
 
-    def __init__(self, function: Callable[P, R], changes: dict[str, Any] | None = None, _memory: _Memory | None = None) -> None:
+    def __init__(
+        self, function: Callable[P, R], changes: dict[str, Any] | None = None, _memory: _Memory | None = None
+    ) -> None:
         self.__wrapped__ = function
         self._changes = changes or {}
         self._memory = _memory or _Memory()
         self._resolved: tuple[Options, Options] | None = None
-        for name in ("__module__", "__name__", "__qualname__", "__doc__", "__annotations__", "__type_params__"):
+        for name in (
+            "__module__",
+            "__name__",
+            "__qualname__",
+            "__doc__",
+            "__annotations__",
+            "__type_params__",
+        ):
             try:
                 setattr(self, name, getattr(function, name))
             except AttributeError:
@@ -93,7 +112,7 @@ class ParallelFunction(Generic[P, R]):
         """
         defaults = options_module.defaults()
         if self._resolved is None or self._resolved[0] is not defaults:
-            self._resolved = (defaults, defaults._replace(**self._changes))
+            self._resolved = (defaults, defaults.changed(self._changes))
         return self._resolved[1]
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -117,22 +136,38 @@ class ParallelFunction(Generic[P, R]):
             >>> ParallelFunction(abs).options(max_workers=2).map([-1, 2])
             [1, 2]
         """
-        checked = Options().changed(changes)
-        given = {name: getattr(checked, name) for name in Options._fields if name in changes or _differs(checked, name)}
-        return type(self)(self.__wrapped__, {**self._changes, **given}, self._memory)
+        return type(self)(self.__wrapped__, {**self._changes, **validated(changes)}, self._memory)
 
-    @overload
-    def map(
-        self: ParallelFunction[Concatenate[A, Q], R_], items: Iterable[A], /, *args: Q.args, **constants: Q.kwargs
-    ) -> list[R_]: ...
-    @overload
-    def map(
-        self: ParallelFunction[Concatenate[A, B, Q], R_], firsts: Iterable[A], seconds: Iterable[B], /, *args: Q.args, **constants: Q.kwargs
-    ) -> list[R_]: ...
-    @overload
-    def map(
-        self: ParallelFunction[Concatenate[A, B, C, Q], R_], firsts: Iterable[A], seconds: Iterable[B], thirds: Iterable[C], /, *args: Q.args, **constants: Q.kwargs
-    ) -> list[R_]: ...
+    if TYPE_CHECKING:
+
+        @overload
+        def map(
+            self: ParallelFunction[Concatenate[A, Q], R_],
+            items: Iterable[A],
+            /,
+            *args: Q.args,
+            **constants: Q.kwargs,
+        ) -> list[R_]: ...
+        @overload
+        def map(
+            self: ParallelFunction[Concatenate[A, B, Q], R_],
+            firsts: Iterable[A],
+            seconds: Iterable[B],
+            /,
+            *args: Q.args,
+            **constants: Q.kwargs,
+        ) -> list[R_]: ...
+        @overload
+        def map(
+            self: ParallelFunction[Concatenate[A, B, C, Q], R_],
+            firsts: Iterable[A],
+            seconds: Iterable[B],
+            thirds: Iterable[C],
+            /,
+            *args: Q.args,
+            **constants: Q.kwargs,
+        ) -> list[R_]: ...
+
     def map(self, *iterables: Any, **constants: Any) -> list[Any]:
         """Apply the function to every item, and return the results in input order.
 
@@ -179,18 +214,36 @@ class ParallelFunction(Generic[P, R]):
         """
         return self._all((items,), constants, MANY)
 
-    @overload
-    def imap(
-        self: ParallelFunction[Concatenate[A, Q], R_], items: Iterable[A], /, *args: Q.args, **constants: Q.kwargs
-    ) -> Iterator[R_]: ...
-    @overload
-    def imap(
-        self: ParallelFunction[Concatenate[A, B, Q], R_], firsts: Iterable[A], seconds: Iterable[B], /, *args: Q.args, **constants: Q.kwargs
-    ) -> Iterator[R_]: ...
-    @overload
-    def imap(
-        self: ParallelFunction[Concatenate[A, B, C, Q], R_], firsts: Iterable[A], seconds: Iterable[B], thirds: Iterable[C], /, *args: Q.args, **constants: Q.kwargs
-    ) -> Iterator[R_]: ...
+    if TYPE_CHECKING:
+
+        @overload
+        def imap(
+            self: ParallelFunction[Concatenate[A, Q], R_],
+            items: Iterable[A],
+            /,
+            *args: Q.args,
+            **constants: Q.kwargs,
+        ) -> Iterator[R_]: ...
+        @overload
+        def imap(
+            self: ParallelFunction[Concatenate[A, B, Q], R_],
+            firsts: Iterable[A],
+            seconds: Iterable[B],
+            /,
+            *args: Q.args,
+            **constants: Q.kwargs,
+        ) -> Iterator[R_]: ...
+        @overload
+        def imap(
+            self: ParallelFunction[Concatenate[A, B, C, Q], R_],
+            firsts: Iterable[A],
+            seconds: Iterable[B],
+            thirds: Iterable[C],
+            /,
+            *args: Q.args,
+            **constants: Q.kwargs,
+        ) -> Iterator[R_]: ...
+
     def imap(self, *iterables: Any, **constants: Any) -> Iterator[Any]:
         """As ``map``, but lazily: results are yielded in input order while the input is still being read.
 
@@ -216,14 +269,26 @@ class ParallelFunction(Generic[P, R]):
             raise TypeError(f"{self._name()}.imap() needs at least one iterable: {self._name()}.imap(items)")
         return self._lazily(iterables, constants, MANY if len(iterables) > 1 else ONE, ordered=True)
 
-    @overload
-    def imap_unordered(
-        self: ParallelFunction[Concatenate[A, Q], R_], items: Iterable[A], /, *args: Q.args, **constants: Q.kwargs
-    ) -> Iterator[R_]: ...
-    @overload
-    def imap_unordered(
-        self: ParallelFunction[Concatenate[A, B, Q], R_], firsts: Iterable[A], seconds: Iterable[B], /, *args: Q.args, **constants: Q.kwargs
-    ) -> Iterator[R_]: ...
+    if TYPE_CHECKING:
+
+        @overload
+        def imap_unordered(
+            self: ParallelFunction[Concatenate[A, Q], R_],
+            items: Iterable[A],
+            /,
+            *args: Q.args,
+            **constants: Q.kwargs,
+        ) -> Iterator[R_]: ...
+        @overload
+        def imap_unordered(
+            self: ParallelFunction[Concatenate[A, B, Q], R_],
+            firsts: Iterable[A],
+            seconds: Iterable[B],
+            /,
+            *args: Q.args,
+            **constants: Q.kwargs,
+        ) -> Iterator[R_]: ...
+
     def imap_unordered(self, *iterables: Any, **constants: Any) -> Iterator[Any]:
         """As ``imap``, but each result is yielded as soon as it is there.
 
@@ -242,7 +307,9 @@ class ParallelFunction(Generic[P, R]):
             [1, 2]
         """
         if not iterables:
-            raise TypeError(f"{self._name()}.imap_unordered() needs at least one iterable: {self._name()}.imap_unordered(items)")
+            raise TypeError(
+                f"{self._name()}.imap_unordered() needs at least one iterable: {self._name()}.imap_unordered(items)"
+            )
         return self._lazily(iterables, constants, MANY if len(iterables) > 1 else ONE, ordered=False)
 
     def submit(self, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
@@ -264,7 +331,7 @@ class ParallelFunction(Generic[P, R]):
 
         settings = self.settings
         here = settings.backend == "serial" or _inside_worker()
-        return cast("Future[R]", submit(settings, self._shipped, self.__wrapped__, args, kwargs, here=here))
+        return submit(settings, self._shipped, self.__wrapped__, args, kwargs, here=here)
 
     async def amap(self, *iterables: Any, **constants: Any) -> list[R]:
         """As ``map``, for ``await``: the event loop goes on meanwhile.
@@ -285,11 +352,13 @@ class ParallelFunction(Generic[P, R]):
             [1, 2]
         """
         if not iterables:
-            raise TypeError(f"{self._name()}.amap() needs at least one iterable: await {self._name()}.amap(items)")
+            raise TypeError(
+                f"{self._name()}.amap() needs at least one iterable: await {self._name()}.amap(items)"
+            )
         from manyhands.scheduling.awaiting import collect
 
         call = self._call(iterables, constants, MANY if len(iterables) > 1 else ONE)
-        return cast("list[R]", await collect(call))
+        return await collect(call)
 
     def check(self, *iterables: Any, sample: int = 20, **constants: Any) -> Report:
         """Run a sample of the items both ways, as a loop here and in a worker, and report every difference.
@@ -307,7 +376,9 @@ class ParallelFunction(Generic[P, R]):
             True
         """
         if not iterables:
-            raise TypeError(f"{self._name()}.check() needs at least one iterable: {self._name()}.check(items)")
+            raise TypeError(
+                f"{self._name()}.check() needs at least one iterable: {self._name()}.check(items)"
+            )
         from manyhands.scheduling.check import check
 
         return check(self, iterables, constants, sample)
@@ -351,15 +422,22 @@ class ParallelFunction(Generic[P, R]):
         return self if reference(self) is not None else self.__wrapped__
 
     def _all(self, iterables: tuple[Any, ...], constants: dict[str, Any], shape: int) -> list[Any]:
-        results: list[Any] = []
-        for run in self._call(iterables, constants, shape).runs():
-            if results:
-                results += run
-            else:
-                results = run
+        runs = list(self._call(iterables, constants, shape).runs())
+        if len(runs) < 2:
+            return runs[0] if runs else []
+        results = max(runs, key=len)  # the others are put around the largest: it is not copied
+        before: list[Any] = []
+        runs.reverse()
+        while (run := runs.pop()) is not results:
+            before += run
+        results[:0] = before
+        while runs:
+            results += runs.pop()
         return results
 
-    def _lazily(self, iterables: tuple[Any, ...], constants: dict[str, Any], shape: int, *, ordered: bool) -> Iterator[Any]:
+    def _lazily(
+        self, iterables: tuple[Any, ...], constants: dict[str, Any], shape: int, *, ordered: bool
+    ) -> Iterator[Any]:
         call = self._call(iterables, constants, shape, lazy=True, ordered=ordered)
 
         def results() -> Iterator[Any]:
@@ -375,7 +453,11 @@ class ParallelFunction(Generic[P, R]):
     def _call(self, iterables: tuple[Any, ...], constants: dict[str, Any], shape: int, **how: Any) -> Any:
         settings = self.settings
         source = Source(iterables)
-        if settings.backend == "serial" or _inside_worker() or (source.total is not None and source.total < 2 and not settings.isolated):
+        if (
+            settings.backend == "serial"
+            or _inside_worker()
+            or (source.total is not None and source.total < 2 and not settings.isolated)
+        ):
             backend = None
         else:
             backend = make(settings)
@@ -389,10 +471,6 @@ class ParallelFunction(Generic[P, R]):
 def _inside_worker() -> bool:
     worker = sys.modules.get("manyhands.engine.worker")
     return worker is not None and worker.inside
-
-
-def _differs(checked: Options, name: str) -> bool:
-    return bool(getattr(checked, name) != Options._field_defaults[name])
 
 
 def _restore(function: Any, changes: dict[str, Any]) -> ParallelFunction[Any, Any]:

@@ -6,13 +6,19 @@ one place, before any work starts. Used by ``functions`` and passed down as plai
 
 from __future__ import annotations
 
-from typing import Any, Callable, NamedTuple
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
 BACKENDS = ("processes", "threads", "serial")
 START_METHODS = ("template", "forkserver", "spawn", "fork")
 
 
-class Options(NamedTuple):
+_DEFAULTS: dict[str, Any] = {"backend": "processes", "initargs": ()}
+
+
+class Options:
     """How the calls of one function run; made by the decorator and by ``.options()``.
 
     Args:
@@ -32,14 +38,49 @@ class Options(NamedTuple):
         10
     """
 
-    max_workers: int | None = None
-    chunksize: int | None = None
-    buffersize: int | None = None
-    backend: str = "processes"
-    start_method: str | None = None
-    initializer: Callable[..., object] | None = None
-    initargs: tuple[Any, ...] = ()
-    max_tasks_per_child: int | None = None
+    __slots__ = _NAMES = (
+        "max_workers", "chunksize", "buffersize", "backend", "start_method", "initializer", "initargs", "max_tasks_per_child",
+    )  # fmt: skip
+
+    max_workers: int | None
+    chunksize: int | None
+    buffersize: int | None
+    backend: str
+    start_method: str | None
+    initializer: Callable[..., object] | None
+    initargs: tuple[Any, ...]
+    max_tasks_per_child: int | None
+
+    def __init__(self, **values: Any) -> None:
+        for name in self._NAMES:
+            object.__setattr__(self, name, values.get(name, _DEFAULTS.get(name)))
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(
+            "options never change; make others with .options(), or the defaults with configure()"
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Options) and self.as_dict() == other.as_dict()
+
+    def __hash__(self) -> int:
+        return hash(tuple(self.as_dict().values()))
+
+    def __reduce__(self) -> Any:
+        return _options, (self.as_dict(),)
+
+    def __repr__(self) -> str:
+        given = {name: value for name, value in self.as_dict().items() if value != _DEFAULTS.get(name)}
+        return f"Options({', '.join(f'{name}={value!r}' for name, value in given.items())})"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return names and values.
+
+        Example:
+            >>> Options(chunksize=3).as_dict()["chunksize"]
+            3
+        """
+        return {name: getattr(self, name) for name in self._NAMES}
 
     @property
     def isolated(self) -> bool:
@@ -52,29 +93,45 @@ class Options(NamedTuple):
         return self.initializer is not None or self.max_tasks_per_child is not None
 
     def changed(self, changes: dict[str, Any]) -> Options:
-        """Return a copy with other values, each of them validated.
+        """Return a copy with other values, as ``validated`` gives them.
 
         Args:
-            changes: option names and values; ``mp_context`` is taken for the start method it names.
-
-        Raises:
-            OptionsError: an option is unknown or its value is out of range.
-            TypeError: a value is of the wrong type.
+            changes: option names and values.
 
         Example:
             >>> Options().changed({"max_workers": 3}).max_workers
             3
         """
-        changes = dict(changes)
-        if "mp_context" in changes:
-            context = changes.pop("mp_context")
-            if context is not None:
-                changes["start_method"] = context if isinstance(context, str) else context.get_start_method()
-        for name, value in changes.items():
-            if name not in _CHECKS:
-                raise _unknown(name)
-            _CHECKS[name](name, value)
-        return self._replace(**changes)
+        return Options(**{**self.as_dict(), **changes})
+
+
+def validated(changes: dict[str, Any]) -> dict[str, Any]:
+    """Check option names and values.
+
+    Args:
+        changes: option names and values; ``mp_context`` is taken for the start method it names.
+
+    Returns:
+        The same, with ``start_method`` in place of ``mp_context``.
+
+    Raises:
+        OptionsError: an option is unknown or its value is out of range.
+        TypeError: a value is of the wrong type.
+
+    Example:
+        >>> validated({"max_workers": 3, "mp_context": "spawn"})
+        {'max_workers': 3, 'start_method': 'spawn'}
+    """
+    changes = dict(changes)
+    if "mp_context" in changes:
+        context = changes.pop("mp_context")
+        if context is not None:
+            changes["start_method"] = context if isinstance(context, str) else context.get_start_method()
+    for name, value in changes.items():
+        if name not in _CHECKS:
+            raise _unknown(name)
+        _CHECKS[name](name, value)
+    return changes
 
 
 def configure(**changes: Any) -> Options:
@@ -98,7 +155,7 @@ def configure(**changes: Any) -> Options:
         True
     """
     global _defaults
-    _defaults = _defaults.changed(changes)
+    _defaults = _defaults.changed(validated(changes))
     return _defaults
 
 
@@ -110,6 +167,10 @@ def defaults() -> Options:
         'processes'
     """
     return _defaults
+
+
+def _options(values: dict[str, Any]) -> Options:
+    return Options(**values)
 
 
 _defaults = Options()
@@ -133,7 +194,9 @@ def _count(advice: str = "") -> Callable[[str, Any], None]:
         if value is None:
             return
         if isinstance(value, bool) or not hasattr(value, "__index__"):
-            raise TypeError(f"{name} must be a whole number, not {value!r} (a {type(value).__name__}){advice}")
+            raise TypeError(
+                f"{name} must be a whole number, not {value!r} (a {type(value).__name__}){advice}"
+            )
         if value < 1:
             from manyhands.exceptions import OptionsError
 
@@ -167,7 +230,9 @@ def _arguments(name: str, value: Any) -> None:
 def _unknown(name: str) -> Exception:
     from manyhands.exceptions import OptionsError
 
-    return OptionsError(f"there is no option {name!r}{_nearest(name, _CHECKS)}; the options are {', '.join(_CHECKS)}")
+    return OptionsError(
+        f"there is no option {name!r}{_nearest(name, _CHECKS)}; the options are {', '.join(_CHECKS)}"
+    )
 
 
 def _nearest(name: str, names: Any) -> str:

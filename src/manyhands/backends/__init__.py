@@ -6,16 +6,23 @@ backend of its own: it is a call that never leaves its caller.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
 
+from manyhands.backends.processes import Processes
+
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+    from typing import Protocol as _Protocol
     from collections.abc import Sequence
 
     from manyhands.engine.pool import Deliver
     from manyhands.options import Options
 
+else:  # loading typing costs more than the rest of the package
+    _Protocol = object
 
-class Line(Protocol):
+
+class Line(_Protocol):
     """One call's way to the workers of a backend."""
 
     limit: int
@@ -43,17 +50,20 @@ class Line(Protocol):
         """End the call: what has not begun never will."""
 
 
-class Backend(Protocol):
+class Backend(_Protocol):
     """Where tasks run."""
 
-    workers: int
     isolated: bool
+
+    @property
+    def workers(self) -> int:
+        """How many workers there are at most."""
 
     def warm(self) -> bool:
         """Tell whether workers are running already."""
 
-    def open(self, function: Any, constants: dict[str, Any], shape: int, deliver: Deliver) -> Line:
-        """Begin a call; starts workers if there are none."""
+    def open(self, function: Any, constants: dict[str, Any], shape: int, deliver: Deliver, *, eager: bool) -> Line:
+        """Begin a call; starts workers if there are none. ``eager``: results are wanted as soon as they are there."""
 
 
 def make(options: Options) -> Backend:
@@ -66,6 +76,4 @@ def make(options: Options) -> Backend:
         from manyhands.backends.threads import Threads
 
         return Threads(options)
-    from manyhands.backends.processes import Processes
-
     return Processes(options)

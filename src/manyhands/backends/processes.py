@@ -9,15 +9,21 @@ from __future__ import annotations
 
 import _thread
 import os
-from typing import TYPE_CHECKING, Any
 
+from manyhands.engine.cores import cpu_count
+
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
     from collections.abc import Sequence
 
     from manyhands.engine.definitions import Packed
     from manyhands.engine.pool import Definition, Deliver, Pool, Stream
     from manyhands.engine.submissions import Submissions
     from manyhands.options import Options
+
+#: The worker's word for: send results as they come, not only when there are many.
+EAGER = 16
 
 _pools: dict[tuple[Any, ...], Pool] = {}
 _lock = _thread.allocate_lock()
@@ -32,13 +38,15 @@ class Processes:
     """
 
     def __init__(self, options: Options) -> None:
-        from manyhands.engine.cores import cpu_count
-
         self.options = options
-        self.workers = options.max_workers or cpu_count()
         #: Tasks rely on something that the caller's process has not got.
         self.isolated = options.isolated
         self._key: tuple[Any, ...] | None = None
+
+    @property
+    def workers(self) -> int:
+        """How many workers there are at most."""
+        return self.options.max_workers or cpu_count()
 
     def key(self) -> tuple[Any, ...]:
         if self._key is None:
@@ -83,12 +91,12 @@ class Processes:
                 found = _submissions[pool] = Submissions(pool, crash)
             return found
 
-    def open(self, function: Any, constants: dict[str, Any], shape: int, deliver: Deliver) -> ProcessLine:
+    def open(self, function: Any, constants: dict[str, Any], shape: int, deliver: Deliver, *, eager: bool) -> ProcessLine:
         from manyhands.engine.definitions import define
 
         pool = self.pool()
         definition = define(function, constants)
-        return ProcessLine(pool, pool.open(deliver, self.workers), definition, shape)
+        return ProcessLine(pool, pool.open(deliver, self.workers), definition, shape, EAGER if eager else 0)
 
 
 class ProcessLine:
@@ -99,15 +107,17 @@ class ProcessLine:
         stream: the call's chunks in it.
         definition: the function.
         shape: how an item becomes arguments.
+        flags: more about how the worker is to treat its chunks.
     """
 
-    def __init__(self, pool: Pool, stream: Stream, definition: Definition, shape: int) -> None:
+    def __init__(self, pool: Pool, stream: Stream, definition: Definition, shape: int, flags: int) -> None:
         from manyhands.transport.serialize import Encoder, loads
 
         self._pool = pool
         self._stream = stream
         self._definition = definition
         self._shape = shape
+        self._flags = flags
         self._encoder = Encoder()
         self.value = loads
 
@@ -133,7 +143,7 @@ class ProcessLine:
         return pack(self._encoder, items, self._shape)
 
     def send(self, packed: Packed, count: int, base: int) -> None:
-        self._stream.post(self._definition, packed.body, packed.flags, count, base)
+        self._stream.post(self._definition, packed.body, packed.flags | self._flags, count, base)
 
     def error(self, outcome: bytes) -> BaseException:
         from manyhands.transport.errors import unpack

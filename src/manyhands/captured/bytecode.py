@@ -23,9 +23,31 @@ SPAN = 200
 
 #: Methods that change the object they are called on.
 MUTATORS = frozenset(
-    "add append appendleft clear difference_update discard extend extendleft fill insert intersection_update"
-    " itemset move_to_end pop popitem popleft put remove resize reverse rotate setdefault sort subtract"
-    " symmetric_difference_update update write".split()
+    {
+        "add",
+        "append",
+        "appendleft",
+        "clear",
+        "difference_update",
+        "discard",
+        "extend",
+        "extendleft",
+        "fill",
+        "insert",
+    }
+    | {
+        "intersection_update",
+        "move_to_end",
+        "pop",
+        "popitem",
+        "popleft",
+        "put",
+        "remove",
+        "resize",
+        "reverse",
+        "rotate",
+    }
+    | {"setdefault", "sort", "subtract", "symmetric_difference_update", "update", "write"}
 )
 
 
@@ -252,7 +274,9 @@ class _Reader:
         names: tuple[str, ...] = ()
         if place >= 2:
             op, argument, _ = steps[place - 2]
-            constant = argument if op == _LOAD_SMALL_INT else code.co_consts[argument] if op == _LOAD_CONST else 0
+            constant = (
+                argument if op == _LOAD_SMALL_INT else code.co_consts[argument] if op == _LOAD_CONST else 0
+            )
             level = constant if isinstance(constant, int) else 0
             op, argument, _ = steps[place - 1]
             constant = code.co_consts[argument] if op == _LOAD_CONST else None

@@ -56,7 +56,11 @@ def _home(top: str) -> str | None:
             return os.getcwd()
         parts = list(names.get("__path__", ()))  # of a namespace package, which has no file
         return os.path.dirname(os.path.abspath(parts[0])) if parts else None
-    except (OSError, TypeError, ValueError):  # a deleted working folder, a module that dresses up as something else
+    except (
+        OSError,
+        TypeError,
+        ValueError,
+    ):  # a deleted working folder, a module that dresses up as something else
         return None
 
 

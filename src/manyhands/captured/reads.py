@@ -12,25 +12,31 @@ import sys
 from _weakref import ref as weak_reference
 from collections import deque
 from functools import cached_property, partial
-from types import (
-    BuiltinFunctionType,
-    FunctionType,
-    GenericAlias,
-    MethodDescriptorType,
-    MethodType,
-    MethodWrapperType,
-    ModuleType,
-    UnionType,
-    WrapperDescriptorType,
-)
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from manyhands.captured.bytecode import facts
+from manyhands.captured.kinds import (
+    ATOMIC,
+    MISSING,
+    class_key,
+    is_at_home,
+    is_code,
+    is_importable,
+    is_lazy,
+    is_module,
+    is_special,
+    lazy_name,
+    name_of,
+    namespace,
+    origin,
+    settled,
+    wrapped,
+)
 from manyhands.captured.project import Project
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import TypeGuard
 
     from manyhands.captured.bytecode import Chain, Facts, Import
 
@@ -40,8 +46,19 @@ BOUND = 2_000
 #: So many functions' answers are kept.
 KEPT = 2_000
 
-MISSING: Any = type("Missing", (), {})()
-"""Stands for a name that is not set."""
+#: Where the classes are from whose own methods call special methods only.
+_QUIET = frozenset(
+    {
+        "builtins",
+        "abc",
+        "enum",
+        "typing",
+        "typing_extensions",
+        "dataclasses",
+        "collections",
+        "collections.abc",
+    }
+)
 
 
 class GlobalRef(NamedTuple):
@@ -102,23 +119,25 @@ def globals_read(
 class _Answer:
     """What a walk found, and what has to be as it was for that to be still right."""
 
-    __slots__ = ("changed", "data", "passed", "refs", "root")
+    __slots__ = ("absent", "changed", "data", "passed", "refs", "root")
 
     def __init__(self, walk: _Walk) -> None:
         self.refs = tuple(GlobalRef(*key, key in walk.changed) for key in walk.refs)
         self.changed = frozenset(walk.changed)
         self.passed = [(names, name, value) for (_, name), (names, value) in walk.passed.items()]
         self.data = [(names, name, kind) for (_, name), (names, kind) in walk.data.items()]
+        self.absent = tuple(walk.absent)
         self.root: Any = None
 
     def valid(self) -> bool:
-        for names, name, value in self.passed:  # noqa: SIM110 - here and below, any() takes three times as long
+        # Loops: all() takes three times as long, and this runs before every call.
+        for names, name, value in self.passed:
             if names.get(name, MISSING) is not value:
                 return False
         for names, name, kind in self.data:
             if type(names.get(name, MISSING)) is not kind:
                 return False
-        return True
+        return not any(map(sys.modules.__contains__, self.absent))
 
 
 _answers: dict[tuple[int, int], _Answer] = {}
@@ -148,17 +167,18 @@ class _Walk:
     """One walk over the code that a callable may reach."""
 
     def __init__(self, func: Any) -> None:
-        module, owner = _origin(func)
+        module, owner = origin(func)
         self.project = Project(module)
         self.refs: dict[tuple[str, str], None] = {}
         self.changed: dict[tuple[str, str], None] = {}
         self.passed: dict[tuple[int, str], tuple[dict[str, Any], Any]] = {}
         self.data: dict[tuple[int, str], tuple[dict[str, Any], type]] = {}
+        self.absent: dict[str, None] = {}  # modules that were not loaded
         self._pending: deque[FunctionType] = deque()
         self._seen: dict[int, Any] = {}  # holds the objects, so that an id stays theirs
         self._attributes: set[str] = set()
         self._waiting: dict[str, list[Any]] = {}  # methods whose names have not occurred so far
-        self._classes: set[type] = set()
+        self._classes: dict[int, type] = {}  # by id: a metaclass may say that two of its classes are equal
         self._modules: set[tuple[int, int]] = set()
         self._computed = False  # an attribute's name was computed: any method may be meant
         self._see(func)
@@ -172,10 +192,10 @@ class _Walk:
 
     def _see(self, value: Any) -> None:
         """Note the code behind a value, to be looked at when its turn comes."""
-        if id(value) in self._seen:
+        kind = type(value)
+        if kind in ATOMIC or id(value) in self._seen:
             return
         self._seen[id(value)] = value
-        kind = type(value)
         if kind is FunctionType:
             self._pending.append(value)
         elif kind is MethodType:
@@ -192,29 +212,31 @@ class _Walk:
         elif kind is cached_property:
             self._see(value.func)
         elif not issubclass(kind, (BuiltinFunctionType, ModuleType)):
-            self._see(_wrapped(value))
+            self._see(wrapped(value))
             self._class(kind)
 
     def _class(self, cls: type) -> None:
         """Note the methods of a class whose names have occurred; the others wait until theirs do."""
-        if cls in self._classes or not self.project.has(cls.__module__):
+        if id(cls) in self._classes or not self.project.has(cls.__module__):
             return
-        self._classes.add(cls)
+        self._classes[id(cls)] = cls
         # A library's base class calls what we cannot see: visit_Name(), run(), ...
-        called_back = any(not self.project.has(base.__module__) and base.__module__ not in _QUIET for base in cls.__mro__)
+        called_back = any(
+            not self.project.has(base.__module__) and base.__module__ not in _QUIET for base in cls.__mro__
+        )
         for base in cls.__mro__:
             self._class(base)
-            if base is not cls and base in self._classes and not called_back:
+            if (base is cls or called_back) and self.project.has(base.__module__):
+                self._methods(base, every=called_back)
+
+    def _methods(self, cls: type, *, every: bool) -> None:
+        for name, member in vars(cls).items():
+            if not is_code(member):
                 continue
-            if not self.project.has(base.__module__):
-                continue
-            for name, member in vars(base).items():
-                if not _is_code(member):
-                    continue
-                if called_back or self._computed or name in self._attributes or _is_special(name):
-                    self._see(member)
-                else:
-                    self._waiting.setdefault(name, []).append(member)
+            if every or self._computed or name in self._attributes or is_special(name):
+                self._see(member)
+            else:
+                self._waiting.setdefault(name, []).append(member)
 
     def _function(self, function: FunctionType) -> None:
         """Look at the code of one function."""
@@ -225,7 +247,7 @@ class _Walk:
             except ValueError:  # not assigned yet
                 continue
         names = function.__globals__
-        module = names.get("__name__")
+        module = str(names.get("__name__", ""))
         if not self.project.has(module):  # a library's wrapper: only what it wraps is ours
             return
         for default in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
@@ -261,27 +283,29 @@ class _Walk:
         if place is None:
             return
         names, module, name, value, rest = place
-        key = (id(names), name)
+        key, raw = (id(names), name), names.get(name, MISSING)  # a lazy import as such
         if value is MISSING:
+            if is_lazy(raw):
+                self.absent |= dict.fromkeys((lazy_name(raw), lazy_name(raw).rpartition(".")[0]))
             if not hasattr(builtins, name):
-                self.passed[key] = (names, MISSING)
-        elif _is_module(value):
-            self.passed[key] = (names, names[name])
+                self.passed[key] = (names, raw)
+        elif is_module(value):
+            self.passed[key] = (names, raw)
             self._module(value, found)
-        elif _is_code(value):
-            self.passed[key] = (names, names[name])
+        elif is_code(value):
+            self.passed[key] = (names, raw)
             if rest and issubclass(type(value), type):
                 self._attribute(value, rest[0])
-            if not _is_at_home(value, module, name):
+            if not is_at_home(value, module, name):
                 self._refer(names, module, name)
             self._see(value)
         else:
-            self.data[key] = (names, type(names[name]))
+            self.data[key] = (names, type(raw))
             self._refer(names, module, name)
             self._see(value)
 
     def _refer(self, names: dict[str, Any], module: str, name: str) -> None:
-        if _is_importable(names, module) and not _is_special(name):
+        if is_importable(names, module) and not is_special(name):
             self.refs[module, name] = None
 
     def _attribute(self, cls: type, name: str) -> None:
@@ -289,8 +313,8 @@ class _Walk:
         for base in cls.__mro__:
             if name in vars(base):
                 value = vars(base)[name]
-                key = _class_key(base, name)
-                if _is_code(value):
+                key = class_key(base, name)
+                if is_code(value):
                     self._see(value)
                 elif key and self.project.has(base.__module__) and not hasattr(type(value), "__get__"):
                     self.refs[key] = None
@@ -301,7 +325,7 @@ class _Walk:
         place = self._resolve(names, module, chain, everywhere=True)
         if place is not None:
             _, module, name, value, rest = place
-            key = _class_key(value, rest[0]) if rest and issubclass(type(value), type) else None
+            key = class_key(value, rest[0]) if rest and issubclass(type(value), type) else None
             self.changed[key or (module, name)] = None
 
     def _resolve(
@@ -312,15 +336,15 @@ class _Walk:
         None where the way leads out of the project, unless ``everywhere`` is meant.
         """
         for place, name in enumerate(chain, 1):
-            value = _settled(names.get(name, MISSING))
-            if not _is_module(value) or place == len(chain):
-                if _is_module(value) and not self.project.has(_name_of(value)):
+            value = settled(names.get(name, MISSING))
+            if not is_module(value) or place == len(chain):
+                if is_module(value) and not self.project.has(name_of(value)):
                     return None
                 return names, module, name, value, chain[place:]
-            if not everywhere and not self.project.has(_name_of(value)):
+            if not everywhere and not self.project.has(name_of(value)):
                 return None
             self.passed[id(names), name] = (names, names[name])
-            names, module = _namespace(value), _name_of(value)
+            names, module = namespace(value), name_of(value)
         return None
 
     def _module(self, module: ModuleType, found: Facts) -> None:
@@ -329,146 +353,33 @@ class _Walk:
         if key in self._modules:
             return
         self._modules.add(key)
-        names = _namespace(module)
+        names = namespace(module)
         for name in found.attributes:
             if name in names:
-                self._read(names, _name_of(module), (name,), found)
+                self._read(names, name_of(module), (name,), found)
 
     def _import(self, names: dict[str, Any], statement: Import, found: Facts) -> None:
         """An import inside a function. A module that is not loaded here cannot have been changed here."""
         target = statement.name
         if statement.level:
             package = names.get("__package__") or ""
-            target = ".".join([*package.split(".")[: -(statement.level - 1) or None], *filter(None, [target])])
+            target = ".".join(
+                [*package.split(".")[: -(statement.level - 1) or None], *filter(None, [target])]
+            )
         module = sys.modules.get(target)
-        if not _is_module(module):
+        if not is_module(module):
+            self.absent[target] = None
             return
-        inside = _namespace(module)
-        parts = [_settled(inside.get(name, MISSING)) for name in statement.names]
-        for part in (module, *filter(_is_module, parts)):
+        inside = namespace(module)
+        parts = [settled(inside.get(name, MISSING)) for name in statement.names]
+        for part in (module, *filter(is_module, parts)):
             for name in found.stored:
-                if name in _namespace(part):
-                    self.changed[_name_of(part), name] = None
+                if name in namespace(part):
+                    self.changed[name_of(part), name] = None
         if not self.project.has(target):
             return
         if not statement.names:
-            for part in (module, sys.modules.get(target.partition(".")[0])):
-                self._module(part, found)
+            self._module(module, found)
+            self._module(sys.modules[target.partition(".")[0]], found)
         for name in statement.names:
             self._read(inside, target, (name,), found)
-
-
-# Bases that call special methods only.
-_QUIET = frozenset({"builtins", "abc", "enum", "typing", "typing_extensions", "dataclasses", "collections"})
-
-_CODE = (
-    BuiltinFunctionType,
-    FunctionType,
-    GenericAlias,
-    MethodDescriptorType,
-    MethodType,
-    MethodWrapperType,
-    UnionType,
-    WrapperDescriptorType,
-    cached_property,
-    classmethod,
-    property,
-    staticmethod,
-    type,
-)
-
-
-def _is_code(value: Any) -> bool:
-    """Return whether a value is no data: a function, a class, what wraps one, or an annotation's type."""
-    kind = type(value)
-    return (
-        issubclass(kind, _CODE)
-        or kind.__module__ in ("typing", "typing_extensions")
-        or (callable(value) and _wrapped(value) is not None)
-    )
-
-
-def _wrapped(value: Any) -> Any:
-    try:
-        return getattr(value, "__wrapped__", None)
-    except Exception:  # noqa: BLE001 - a proxy with nothing behind it may raise anything
-        return None
-
-
-def _is_special(name: str) -> bool:
-    return name.startswith("__") and name.endswith("__")
-
-
-def _is_at_home(value: Any, module: str, name: str) -> bool:
-    """Return whether a function or class is found where it says it is; True for those that do not say."""
-    try:
-        home, own = value.__module__, value.__qualname__
-    except Exception:  # noqa: BLE001 - as in _wrapped
-        return True
-    return type(home) is not str or type(own) is not str or (home, own) == (module, name)
-
-
-def _is_importable(names: dict[str, Any], module: str) -> bool:
-    """Return whether a worker that imports the module gets a namespace that corresponds to this one."""
-    found = sys.modules.get(module)
-    return module != "__main__" and _is_module(found) and _namespace(found) is names
-
-
-def _class_key(cls: type, name: str) -> tuple[str, str] | None:
-    """Return module and dotted name of a class's attribute; None where it cannot be found or set by these."""
-    found: Any = sys.modules.get(cls.__module__)
-    for part in cls.__qualname__.split("."):
-        found = getattr(found, "__dict__", {}).get(part)
-    plain = type(cls) is type or type(cls).__module__ == "abc"
-    if found is not cls or not plain or cls.__module__ == "__main__" or _is_special(name):
-        return None
-    return cls.__module__, f"{cls.__qualname__}.{name}"
-
-
-def _is_module(value: Any) -> TypeGuard[ModuleType]:
-    # Not isinstance(): a proxy would answer that for what is behind it.
-    return issubclass(type(value), ModuleType)
-
-
-def _namespace(module: ModuleType) -> dict[str, Any]:
-    # Not vars(): a module that loads itself when first used would do so.
-    names: dict[str, Any] = object.__getattribute__(module, "__dict__")
-    return names
-
-
-def _name_of(module: ModuleType) -> str:
-    return str(_namespace(module).get("__name__", ""))
-
-
-def _settled(value: Any) -> Any:
-    """Return what a lazy import (PEP 810) stands for if that is loaded, MISSING if not; any other value as it is.
-
-    What is not loaded here cannot have been changed here.
-    """
-    if type(value).__name__ != "lazy_import" or type(value).__module__ != "builtins":
-        return value
-    name = repr(value).partition("'")[2].rpartition("'")[0]
-    if name in sys.modules:
-        return sys.modules[name]
-    module = sys.modules.get(name.rpartition(".")[0])
-    return MISSING if module is None else _settled(_namespace(module).get(name.rpartition(".")[2], MISSING))
-
-
-def _origin(func: Any) -> tuple[str, Any]:
-    """Return the module of the function behind a callable, and the class it was written in, if any."""
-    for _ in range(50):
-        if type(func) is MethodType:
-            func = func.__func__
-        elif issubclass(type(func), partial):
-            func = func.func
-        elif (inner := _wrapped(func)) is not None:
-            func = inner
-        elif type(func) is FunctionType:
-            owner: Any = func.__globals__
-            for part in func.__qualname__.split(".")[:-1]:
-                owner = owner.get(part) if type(owner) is dict else vars(owner).get(part) if isinstance(owner, type) else None
-            return str(func.__globals__.get("__name__", "")), owner if isinstance(owner, type) else None
-        else:
-            break
-    cls = func if isinstance(func, type) else type(func)
-    return str(cls.__module__), None

@@ -19,6 +19,9 @@ LAYERS = 50
 _warned: set[CodeType] = set()
 
 
+_sample: None = None
+
+
 def _samples() -> tuple[FunctionType, ...]:
     """Functions that differ in one instruction each: importing ``opcode`` only to learn its number is a millisecond."""
     local = None
@@ -49,7 +52,9 @@ def _samples() -> tuple[FunctionType, ...]:
 
 
 def _numbers() -> tuple[int, ...]:
-    plain, assigns, deletes, reads, rebinds, unbinds = (set(sample.__code__.co_code[::2]) for sample in _samples())
+    plain, assigns, deletes, reads, rebinds, unbinds = (
+        set(sample.__code__.co_code[::2]) for sample in _samples()
+    )
     alone = (assigns - plain, deletes - plain, rebinds - plain - reads, unbinds - plain - reads)
     if all(len(numbers) == 1 for numbers in alone):
         return tuple(number for numbers in alone for number in numbers)

@@ -8,14 +8,15 @@ from __future__ import annotations
 import _thread
 import itertools
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any, NamedTuple
 
 from manyhands.captured import globals_read, snapshot
 from manyhands.engine.pool import Definition
 from manyhands.transport.frames import join
 from manyhands.transport.serialize import dumps
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
     from collections.abc import Sequence
 
     from manyhands.transport.serialize import Encoder
@@ -32,15 +33,18 @@ _numbers = itertools.count(1)
 _lock = _thread.allocate_lock()
 
 
-class Packed(NamedTuple):
+class Packed:
     """Items as bytes, and how to read them."""
 
-    body: list[bytes]
-    flags: int
+    __slots__ = ("body", "flags")
+
+    def __init__(self, body: list[bytes], flags: int) -> None:
+        self.body = body
+        self.flags = flags
 
 
 def pack(encoder: Encoder, items: Sequence[Any], shape: int) -> tuple[Packed, int]:
-    """Return items as bytes: one pickle for all where nothing can tell the difference, else one for each.
+    """Return items as bytes: all in one where nothing can tell the difference, else one for each.
 
     Raises:
         UnpicklableError: an item cannot travel; the message names the part of it that cannot.
@@ -67,7 +71,10 @@ def refused(item: Any, shape: int, error: BaseException) -> BaseException:
     if shape == ONE:
         return refuse(item, "args[0]", error, dumps)
     arguments, keywords = item if shape == FULL else (item, {})
-    for root, part in [*((f"args[{place}]", part) for place, part in enumerate(arguments)), *keywords.items()]:
+    for root, part in [
+        *((f"args[{place}]", part) for place, part in enumerate(arguments)),
+        *keywords.items(),
+    ]:
         try:
             dumps(part)
         except BaseException as failure:  # noqa: BLE001
@@ -107,13 +114,13 @@ def define(function: Any, constants: dict[str, Any]) -> Definition:
 
 
 def _sent(part: Any, name: str) -> bytes:
-    from manyhands.transport.refusal import refuse
-
     try:
         return dumps(part)
     except KeyboardInterrupt:
         raise
     except BaseException as error:
+        from manyhands.transport.refusal import refuse
+
         raise refuse(part, name, error, dumps) from error
 
 

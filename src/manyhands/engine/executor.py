@@ -8,7 +8,6 @@ import weakref
 from collections import deque
 from concurrent.futures import Executor, Future
 from time import monotonic
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from manyhands.engine.definitions import define, pack_initializer, refused
 from manyhands.engine.pool import Pool
@@ -16,11 +15,13 @@ from manyhands.engine.submissions import FULL, Submissions
 from manyhands.options import Options
 from manyhands.transport.serialize import Encoder
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any, ParamSpec, TypeVar
     from collections.abc import Callable, Iterable, Iterator
 
-P = ParamSpec("P")
-T = TypeVar("T")
+    P = ParamSpec("P")
+    T = TypeVar("T")
 
 #: At the end of the program, futures that are not done yet are waited for; what then runs on is ended.
 _open: weakref.WeakSet[ProcessPool] = weakref.WeakSet()
@@ -77,7 +78,9 @@ class ProcessPool(Executor):
             }
         )
         packed = pack_initializer(initializer, initargs)
-        self._pool = Pool(options.max_workers or cpu_count(), options.start_method, packed, max_tasks_per_child)
+        self._pool = Pool(
+            options.max_workers or cpu_count(), options.start_method, packed, max_tasks_per_child
+        )
         self._submissions: Submissions | None = None
         self._lock = threading.Lock()
         self._shut_down = False
@@ -182,7 +185,9 @@ class ProcessPool(Executor):
             if cancel_futures:
                 submissions.cancel_pending()
             if not wait or self._pool.in_loop():
-                threading.Thread(target=_finish, args=(submissions, self._pool), name="manyhands-shutdown").start()
+                threading.Thread(
+                    target=_finish, args=(submissions, self._pool), name="manyhands-shutdown"
+                ).start()
                 return
             submissions.wait()
         _open.discard(self)
@@ -246,7 +251,7 @@ def _finish(submissions: Submissions, pool: Pool) -> None:
 
 def _let_go(pool: Pool, held: list[Submissions]) -> None:
     """A pool that nobody has any more: its workers go when they have done what they were given."""
-    if held and pool.started:
+    if held and pool.running:
         threading.Thread(target=_finish, args=(held[0], pool), name="manyhands-shutdown").start()
 
 

@@ -13,8 +13,8 @@ import sys
 import threading
 from collections import deque
 from time import monotonic
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -68,7 +68,9 @@ class Loop:
         heapq.heappush(self._timers, (monotonic() + delay, next(self._order), timer))
         return timer
 
-    def watch(self, descriptor: int, reader: Callable[[], object], writer: Callable[[], object] | None = None) -> None:
+    def watch(
+        self, descriptor: int, reader: Callable[[], object], writer: Callable[[], object] | None = None
+    ) -> None:
         """Call ``reader`` when the descriptor can be read, and ``writer``, if given, when it can be written."""
         events = selectors.EVENT_READ | (selectors.EVENT_WRITE if writer else 0)
         if descriptor in self._selector.get_map():

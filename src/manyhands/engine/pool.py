@@ -32,7 +32,6 @@ import threading
 import weakref
 from collections import deque
 from time import monotonic
-from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from manyhands.engine.loop import Loop, Timer
 from manyhands.engine.moving import cut, worth_moving
@@ -40,10 +39,13 @@ from manyhands.engine.process import ForkStarter, PopenStarter, TemplateStarter,
 from manyhands.engine.worker import MUTATED, REFUSED
 from manyhands.engine.workers import WorkerHandle
 from manyhands.transport import channel as wire
+from manyhands.transport.outcomes import Outcomes
 from manyhands.transport.serialize import dumps
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from typing import Any
+    from collections.abc import Callable, Sequence
 
     from manyhands.engine.process import Starter
     from manyhands.transport.channel import Message
@@ -54,11 +56,14 @@ FUTILE_STARTS = 5
 REPORT_WITHIN = 2.0
 
 
-class Definition(NamedTuple):
+class Definition:
     """A function with its constants, as bytes; sent once to each worker."""
 
-    number: int
-    blob: bytes
+    __slots__ = ("blob", "number")
+
+    def __init__(self, number: int, blob: bytes) -> None:
+        self.number = number
+        self.blob = blob
 
 
 class Chunk:
@@ -74,10 +79,28 @@ class Chunk:
         base: what the call calls task 0 of the body (its index in the input).
     """
 
-    __slots__ = ("base", "body", "definition", "first", "flags", "number", "owner", "received", "sent_at", "stop")
+    __slots__ = (
+        "base",
+        "body",
+        "definition",
+        "first",
+        "flags",
+        "number",
+        "owner",
+        "received",
+        "sent_at",
+        "stop",
+    )
 
     def __init__(
-        self, owner: Stream, definition: Definition, body: list[bytes], flags: int, first: int, stop: int, base: int
+        self,
+        owner: Stream,
+        definition: Definition,
+        body: list[bytes],
+        flags: int,
+        first: int,
+        stop: int,
+        base: int,
     ) -> None:
         self.owner = owner
         self.definition = definition
@@ -94,42 +117,58 @@ class Chunk:
         return Chunk(self.owner, self.definition, self.body, self.flags, first, stop, self.base)
 
 
-class Results(NamedTuple):
-    """Results of tasks ``first`` and following of the input, in order: (did it fail, bytes) each."""
+class Results:
+    """Results of tasks ``first`` and following of the input, in order: (kind of outcome, bytes) each."""
 
-    first: int
-    outcomes: list[tuple[bool, bytes | memoryview]]
-    busy: float
-    travel: float
-    mutated: bool
-    worker: int
+    __slots__ = ("busy", "first", "mutated", "outcomes", "travel", "worker")
+
+    def __init__(
+        self,
+        first: int,
+        outcomes: Outcomes | Sequence[tuple[int, Any]],
+        busy: float,
+        travel: float,
+        mutated: bool,
+        worker: int,
+    ) -> None:
+        self.first = first
+        self.outcomes = outcomes
+        self.busy = busy
+        self.travel = travel
+        self.mutated = mutated
+        self.worker = worker
 
 
-class Crash(NamedTuple):
+class Crash:
     """The task with this index of the input ended its worker."""
 
-    index: int
-    pid: int
-    exitcode: int | None
+    __slots__ = ("exitcode", "index", "pid")
+
+    def __init__(self, index: int, pid: int, exitcode: int | None) -> None:
+        self.index = index
+        self.pid = pid
+        self.exitcode = exitcode
 
 
-class Broken(NamedTuple):
+class Broken:
     """The pool cannot go on; no task of the stream that has no result yet will get one."""
 
-    error: Exception
+    __slots__ = ("error",)
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
 
 
-class Changed(NamedTuple):
-    """Workers have become ready."""
+class Changed:
+    """Workers have become ready, or free."""
+
+    __slots__ = ()
 
 
-Event = Results | Crash | Broken | Changed
-
-
-class Deliver(Protocol):
-    """Takes the events of a stream, in the loop thread; must not wait."""
-
-    def __call__(self, event: Event) -> object: ...
+if TYPE_CHECKING:
+    Event = Results | Crash | Broken | Changed
+    #: Takes the events of a stream, in the loop thread; must not wait.
+    Deliver = Callable[[Event], object]
 
 
 class Stream:
@@ -172,7 +211,11 @@ class Pool:
     """
 
     def __init__(
-        self, size: int, start_method: str | None = None, initializer: bytes | None = None, max_tasks: int | None = None
+        self,
+        size: int,
+        start_method: str | None = None,
+        initializer: bytes | None = None,
+        max_tasks: int | None = None,
     ) -> None:
         self.size = size
         self.start_method = _method(start_method)
@@ -213,7 +256,8 @@ class Pool:
                 loop.call_soon(self._fill)
 
     @property
-    def started(self) -> bool:
+    def running(self) -> bool:
+        """Whether the loop thread exists."""
         return self._loop is not None
 
     def in_loop(self) -> bool:
@@ -476,8 +520,11 @@ class Pool:
         event: Event = Changed()
         if message.count and not stream.closed:
             mutated = bool(message.flags & MUTATED)
-            outcomes = worker.outcomes(message)
-            event = Results(chunk.base + message.first, outcomes, message.busy, message.overhead, mutated, worker.pid)
+            size = 8 * message.count
+            outcomes = Outcomes(memoryview(bytes(message.body[:size])).cast("Q").tolist(), message.body[size:])
+            event = Results(
+                chunk.base + message.first, outcomes, message.busy, message.overhead, mutated, worker.pid
+            )
         chunk.received = message.first + message.count
         worker.tasks += message.count
         if message.kind == wire.DONE:
@@ -570,7 +617,9 @@ class Pool:
                 self._loop.watch(worker.channel.fileno(), lambda: self._readable(worker))
         elif not worker.writing:
             worker.writing = True
-            self._loop.watch(worker.channel.fileno(), lambda: self._readable(worker), lambda: self._flush(worker))
+            self._loop.watch(
+                worker.channel.fileno(), lambda: self._readable(worker), lambda: self._flush(worker)
+            )
 
     def _look_for_work(self) -> None:
         """Workers are idle and nothing is ready: take a part of the chunk that has most left to do."""
@@ -583,7 +632,7 @@ class Pool:
             if chunk is None or chunk.owner.closed or chunk.owner.in_flight >= chunk.owner.limit:
                 continue
             begun, elapsed = worker.begun(chunk), now - chunk.sent_at
-            if chunk.stop - begun < 1:
+            if chunk.stop - begun < 1 or chunk.stop - chunk.first < 2:
                 continue
             if worth_moving(begun - chunk.first, chunk.stop - chunk.first, elapsed):
                 left = (chunk.stop - begun) * elapsed / max(1, begun - chunk.first)
@@ -713,7 +762,9 @@ def _kill(pid: int) -> None:
 def _futile_error(exitcode: int | None, initializer: bool) -> Exception:
     from manyhands.exceptions import InitializerError, WorkerCrashedError
 
-    text = f"{FUTILE_STARTS} workers in a row ended before they were ready (the last with exit code {exitcode})"
+    text = (
+        f"{FUTILE_STARTS} workers in a row ended before they were ready (the last with exit code {exitcode})"
+    )
     if initializer:
         return InitializerError(f"{text}: the initializer ends the process")
     return WorkerCrashedError(f"{text}; what they wrote to standard error may say why", exitcode=exitcode)

@@ -10,29 +10,28 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING, Any, Protocol
 
 from manyhands import _startup
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any, Protocol
     from manyhands.engine.loop import Loop
 
+    class Listener(Protocol):
+        """Who is told what becomes of the processes."""
 
-class Listener(Protocol):
-    """Who is told what becomes of the processes."""
+        def started(self, serial: int, pid: int) -> None: ...
+        def failed(self, serial: int, error: OSError) -> None: ...
+        def ended(self, pid: int, exitcode: int | None) -> None: ...
+        def starter_lost(self) -> None: ...
 
-    def started(self, serial: int, pid: int) -> None: ...
-    def failed(self, serial: int, error: OSError) -> None: ...
-    def ended(self, pid: int, exitcode: int | None) -> None: ...
-    def starter_lost(self) -> None: ...
+    class Starter(Protocol):
+        """Starts worker processes."""
 
-
-class Starter(Protocol):
-    """Starts worker processes."""
-
-    def start(self, serial: int, connection: Any, journal: int, key: int) -> None: ...
-    def close(self) -> None: ...
-    def disown(self) -> None: ...
+        def start(self, serial: int, connection: Any, journal: int, key: int) -> None: ...
+        def close(self) -> None: ...
+        def disown(self) -> None: ...
 
 
 def module_path() -> list[str]:
@@ -61,7 +60,16 @@ def interpreter_arguments() -> list[str]:
         arguments.append("-S")
     arguments += [f"-W{option}" for option in sys.warnoptions]
     # Not those that say what the program does, only those that say what the interpreter is like.
-    passed = {"dev", "utf8", "int_max_str_digits", "gil", "no_debug_ranges", "frozen_modules", "pycache_prefix", "warn_default_encoding"}
+    passed = {
+        "dev",
+        "utf8",
+        "int_max_str_digits",
+        "gil",
+        "no_debug_ranges",
+        "frozen_modules",
+        "pycache_prefix",
+        "warn_default_encoding",
+    }
     for name, value in sys._xoptions.items():
         if name in passed:
             arguments += ["-X", name if value is True else f"{name}={value}"]
@@ -176,7 +184,9 @@ class ForkStarter:
         self._loop = loop
         self._listener = listener
         self._owner = os.getpid()
-        self._lifeline, self._hold = os.pipe()  # only this process has the writing end: its closing is our end
+        self._lifeline, self._hold = (
+            os.pipe()
+        )  # only this process has the writing end: its closing is our end
         self._watched: dict[int, int] = {}
 
     def start(self, serial: int, connection: Any, journal: int, key: int) -> None:
@@ -187,7 +197,9 @@ class ForkStarter:
         lifeline = os.dup(self._lifeline)  # in the child, disown() closes ours
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", DeprecationWarning)  # about threads: it is what "fork" was chosen in spite of
+                warnings.simplefilter(
+                    "ignore", DeprecationWarning
+                )  # about threads: it is what "fork" was chosen in spite of
                 pid = os.fork()
         except OSError as error:
             self._listener.failed(serial, error)

@@ -8,13 +8,15 @@ from __future__ import annotations
 import threading
 from collections import deque
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any
 
 from manyhands.engine.pool import Broken, Crash, Results
 from manyhands.transport.errors import unpack
+from manyhands.transport.outcomes import FAILED, VALUE, unplain
 from manyhands.transport.serialize import loads
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
     from collections.abc import Callable
 
     from manyhands.engine.pool import Definition, Event, Pool
@@ -23,7 +25,8 @@ if TYPE_CHECKING:
 
 #: Tasks grouped into one message last together about as long as this, in seconds, and never more than so many.
 TOGETHER, MOST = 0.005, 512
-FULL = 2  # the shape of a task: (args, kwargs)
+#: The shape of a task, (args, kwargs), and: send results as they come.
+FULL, EAGER = 2, 16
 
 
 class Submissions:
@@ -109,15 +112,15 @@ class Submissions:
         if group:
             from manyhands.transport.frames import join
 
-            self._stream.post(group[0][1], join([frame for _, _, frame in group]), FULL, len(group), base)
+            self._stream.post(group[0][1], join([frame for _, _, frame in group]), FULL | EAGER, len(group), base)
 
     def _deliver(self, event: Event) -> None:
         if isinstance(event, Results):
             if event.outcomes and event.busy:
                 cost = event.busy / len(event.outcomes)
                 self._cost = (self._cost + cost) / 2 if self._cost else cost
-            for place, (failed, outcome) in enumerate(event.outcomes):
-                self._settle(event.first + place, failed, outcome)
+            for place, (kind, outcome) in enumerate(event.outcomes):
+                self._settle(event.first + place, kind, outcome)
         elif isinstance(event, Crash):
             future = self._pop(event.index)
             if future is not None:
@@ -130,15 +133,15 @@ class Submissions:
             if not self._pending and not self._running:
                 self._idle.notify_all()
 
-    def _settle(self, index: int, failed: bool, outcome: bytes | memoryview) -> None:
+    def _settle(self, index: int, kind: int, outcome: memoryview) -> None:
         future = self._pop(index)
         if future is None:
             return
-        if failed:
+        if kind == FAILED:
             future.set_exception(unpack(outcome))
             return
         try:
-            value = loads(outcome)
+            value = loads(outcome) if kind == VALUE else unplain(outcome)
         except BaseException as error:  # noqa: BLE001 - what a result does when it is opened is its own affair
             error.add_note("manyhands: the result came, but could not be unpickled in the caller's process")
             future.set_exception(error)

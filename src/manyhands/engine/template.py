@@ -16,7 +16,10 @@ from __future__ import annotations
 import os
 import sys
 from _struct import Struct
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 REQUEST = Struct("<BxxxIQ")  # start method, serial, key of the channel
 REPLY = Struct("<BxxxIq")  # kind, serial or pid, pid or errno or status

@@ -10,27 +10,19 @@ from __future__ import annotations
 import os
 import sys
 from _pickle import loads
+from marshal import dumps
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
 
 from manyhands.transport import channel as wire
 from manyhands.transport.channel import Channel, Message
-from manyhands.transport.journal import (
-    BEGUN,
-    CAPACITY,
-    CHUNK,
-    ENTRIES,
-    FAILED,
-    FIRST,
-    HELD,
-    LIMIT,
-    POSITION,
-    Journal,
-)
-from manyhands.transport.serialize import ATOMIC, PROTOCOL, Encoder
-from manyhands.transport.serialize import _dumps as dumps_atomic
+from manyhands.transport.frames import split
+from manyhands.transport.journal import CAPACITY, CHUNK, DONE, ENTRIES, FIRST, LIMIT, RUNNING, Journal
+from manyhands.transport.outcomes import FAILED_ENTRY, PLAIN_ENTRY, POSITION, VERSION, unplain
+from manyhands.transport.serialize import ATOMIC, PROTOCOL, Encoder, pickle
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
     from collections.abc import Callable, Sequence
 
 #: Results wait in the journal for so many seconds at most while tasks go on.
@@ -38,7 +30,7 @@ FLUSH = 0.005
 
 # How the items of a chunk become arguments (flags of RUN).
 ONE, MANY, FULL = 0, 1, 2  # f(item), f(*item), f(*item[0], **item[1])
-SHAPE, BATCH = 3, 4
+SHAPE, BATCH, EAGER = 3, 4, 16
 # What a worker reports with results (flags of RESULTS and DONE).
 MUTATED = 8
 # READY with this flag: the initializer failed, the body is its exception.
@@ -175,7 +167,9 @@ def define(body: memoryview) -> Callable[..., Any] | bytes:
     except BaseException as error:  # noqa: BLE001
         from manyhands.transport.errors import pack
 
-        error.add_note("manyhands: a worker could not load the function; it must be importable there, or live in __main__")
+        error.add_note(
+            "manyhands: a worker could not load the function; it must be importable there, or live in __main__"
+        )
         return pack(error)
 
 
@@ -203,41 +197,41 @@ class Run:
     def run(self) -> None:
         """Run the chunk and send what came of it; the last message says how far it got."""
         message, words = self.message, self.worker.journal.words
-        words[HELD] = 0
-        words[FIRST] = words[BEGUN] = message.first
+        words[RUNNING] = 0
+        words[FIRST] = words[DONE] = message.first
         words[CHUNK] = message.number
         function = self.worker.functions[message.definition]
-        done = self.refuse(function) if isinstance(function, bytes) else self.work(*self.prepare(function))
+        if isinstance(function, bytes):
+            self.refuse(function)
+        else:
+            self.work(*self.prepare(function))
         _flush_streams()
-        self.flush(done, wire.DONE)
-        words[CHUNK] = 0
+        self.flush(wire.DONE)
 
-    def refuse(self, failure: bytes) -> int:
+    def refuse(self, failure: bytes) -> None:
         """Give every task the failure of its function."""
-        for index in range(self.message.first, self.message.count):
-            self.keep(index, failure, FAILED)
-        return self.message.count
+        for _ in range(self.message.first, self.message.count):
+            self.keep(failure, FAILED_ENTRY)
 
     def prepare(self, function: Callable[..., Any]) -> tuple[Callable[[Any], Any], Sequence[Any]]:
         """Return the items of the chunk, and what to call with each of them."""
         message, clock = self.message, perf_counter
         shape = message.flags & SHAPE
-        if message.flags & BATCH:  # one pickle of harmless things: ints, strings, ...
+        if message.flags & BATCH:  # numbers, strings, ...: nothing that opening could do harm
             start = clock()
-            items = loads(message.body)[message.first : message.count]
+            items = unplain(message.body)[message.first : message.count]
             self.travel += clock() - start
             return (function if shape == ONE else lambda item: function(*item)), items
         # Each item is a pickle of its own, opened when its turn has come: what opening does is on its account alone.
-        ends = message.body[: 8 * message.count].cast("Q").tolist()
-        starts = [0, *ends[:-1]]
-        data = message.body[8 * message.count :]
+        ends, data = split(message.body)
+        bounds = list(zip([0, *ends], ends, strict=False))[message.first : message.count]
         watch = message.definition not in self.worker.watched
         self.worker.watched.add(message.definition)
 
-        def call(bounds: tuple[int, int]) -> Any:
+        def call(place: tuple[int, int]) -> Any:
             nonlocal watch
             start = clock()
-            item = loads(data[bounds[0] : bounds[1]])
+            item = loads(data[place[0] : place[1]])
             self.travel += clock() - start
             arguments, keywords = item if shape == FULL else (((item,) if shape == ONE else item), {})
             if not watch:
@@ -249,79 +243,73 @@ class Run:
                 self.flags |= MUTATED
             return value
 
-        return call, list(zip(starts, ends, strict=True))[message.first :]
+        return call, bounds
 
-    def work(self, call: Callable[[Any], Any], items: Sequence[Any]) -> int:
-        """Run the tasks one after the other; return the index after the last that was run."""
+    def work(self, call: Callable[[Any], Any], items: Sequence[Any]) -> None:
+        """Run the tasks one after the other, until the last or the one before which the pool wants a stop."""
         message, journal = self.message, self.worker.journal
         words, ends, data = journal.words, journal.ends, journal.data
         index, last, encode = message.first, message.count, self.worker.encoder.encode
-        place, held, flushed, clock = 0, 0, self.flushed, perf_counter
+        first, place, eager, clock = index, 0, message.flags & EAGER, perf_counter
+        words[RUNNING] = 1
         for item in items:
-            words[BEGUN] = index + 1
-            if index >= words[LIMIT]:  # the pool wants the rest back; read after BEGUN was written, see journal
-                words[BEGUN] = index
+            if index >= words[LIMIT]:  # read after DONE was written, see transport.journal
                 break
-            index += 1
-            failed = 0
             try:
                 value = call(item)
             except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt are a task's outcome too
-                failed, result = FAILED, failure(error)
+                kind, result = FAILED_ENTRY, failure(error)
             else:
                 if type(value) in ATOMIC:
-                    result = dumps_atomic(value, PROTOCOL)
+                    kind, result = PLAIN_ENTRY, dumps(value, VERSION)
                 else:
                     start = clock()
-                    failed, result = package(value, encode)
+                    kind, result = package(value, encode)
                     self.travel += clock() - start
+            index += 1
             # keep(), written out: this is the hottest place of the worker
             end = place + len(result)
-            if end > CAPACITY or held == ENTRIES:
-                self.keep(index - 1, result, failed)
-                held = words[HELD]
-                end = ends[held - 1] & POSITION if held else 0
-            else:
+            if end <= CAPACITY and index - first <= ENTRIES:
                 data[place:end] = result
-                ends[held] = end | failed
-                held += 1
-                words[HELD] = held
-            place = end
-            if clock() - flushed > FLUSH and index < last:
-                self.flush(index, wire.RESULTS)
-                held, place, flushed = 0, 0, self.flushed
-        return index
+                ends[index - first - 1] = end | kind
+                words[DONE] = index
+                place = end
+            else:
+                self.keep(result, kind)
+                first = words[FIRST]
+                place = ends[index - first - 1] & POSITION if index > first else 0
+            if eager and clock() - self.flushed > FLUSH and index < last:
+                self.flush(wire.RESULTS)
+                first, place = index, 0
+        words[RUNNING] = 0
 
-    def keep(self, index: int, result: bytes, failed: int) -> None:
+    def keep(self, result: bytes, kind: int) -> None:
         """Put one result into the journal, sending what is there first if it does not fit."""
         journal = self.worker.journal
-        held = journal.words[HELD]
+        words = journal.words
+        held = words[DONE] - words[FIRST]
         place = journal.ends[held - 1] & POSITION if held else 0
-        end = place + len(result)
-        if end > CAPACITY or held == ENTRIES:
-            self.flush(index, wire.RESULTS)
-            held, place, end = 0, 0, len(result)
-            if end > CAPACITY:
-                self.send_alone(index, result, failed)
-                return
-        journal.data[place:end] = result
-        journal.ends[held] = end | failed
-        journal.words[HELD] = held + 1
+        if place + len(result) > CAPACITY or held == ENTRIES:
+            self.flush(wire.RESULTS)
+            held = place = 0
+        if len(result) > CAPACITY:
+            self.send(wire.RESULTS, [(len(result) | kind).to_bytes(8, sys.byteorder), result], 1)
+            words[FIRST] += 1  # it is not held here; in this order, what was sent is never taken for finished twice
+            words[DONE] += 1
+            return
+        journal.data[place : place + len(result)] = result
+        journal.ends[held] = place + len(result) | kind
+        words[DONE] += 1
 
-    def flush(self, index: int, kind: int) -> None:
-        """Send what the journal holds; ``index`` is the index after the last task that was run."""
+    def flush(self, kind: int) -> None:
+        """Send what the journal holds."""
         journal = self.worker.journal
-        held = journal.words[HELD]
+        words = journal.words
+        held = words[DONE] - words[FIRST]
         size = journal.ends[held - 1] & POSITION if held else 0
         if held or kind == wire.DONE:
             self.send(kind, [journal.ends[:held].cast("B"), journal.data[:size]], held)
-        journal.words[HELD] = 0  # in this order: killed in between, the pool takes nothing for held that was sent
-        journal.words[FIRST] = index
-
-    def send_alone(self, index: int, result: bytes, failed: int) -> None:
-        """Send a result that is too large for the journal."""
-        self.send(wire.RESULTS, [(len(result) | failed).to_bytes(8, sys.byteorder), result], 1)
-        self.worker.journal.words[FIRST] = index + 1
+        words[FIRST] = words[DONE]
 
     def send(self, kind: int, parts: Sequence[Any], count: int) -> None:
         now = perf_counter()
@@ -355,7 +343,7 @@ def package(value: Any, encode: Callable[[Any], bytes]) -> tuple[int, bytes]:
         from manyhands.transport.refusal import refuse
         from manyhands.transport.serialize import dumps
 
-        return FAILED, failure(refuse(value, "the result", error, dumps))
+        return FAILED_ENTRY, failure(refuse(value, "the result", error, dumps))
 
 
 def snapshot(arguments: Sequence[Any]) -> list[bytes | None] | None:
@@ -365,7 +353,9 @@ def snapshot(arguments: Sequence[Any]) -> list[bytes | None] | None:
         return None
     try:
         return [
-            dumps_atomic(argument, PROTOCOL) if type(argument) in kinds or type(argument).__name__ == "ndarray" else None
+            pickle(argument, PROTOCOL)
+            if type(argument) in kinds or type(argument).__name__ == "ndarray"
+            else None
             for argument in arguments
         ]
     except Exception:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import sys
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any
 
 from manyhands.transport import channel as wire
 from manyhands.transport import journal
 from manyhands.transport.channel import PoolChannel
-from manyhands.transport.journal import FAILED, POSITION, Journal
+from manyhands.transport.journal import Journal
+from manyhands.transport.outcomes import Outcomes
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
     from manyhands.engine.pool import Chunk, Definition
-    from manyhands.transport.channel import Message
 
 #: A worker keeps so many functions; the one not used for longest is forgotten.
 KEPT_FUNCTIONS = 64
@@ -92,28 +93,18 @@ class WorkerHandle:
         """The number of tasks of the chunk's body that were begun, those before its first included."""
         assert self._journal is not None
         words = self._journal.words
-        return max(chunk.first, words[journal.BEGUN]) if words[journal.CHUNK] == chunk.number else chunk.first
+        if words[journal.CHUNK] != chunk.number:
+            return chunk.first
+        return max(chunk.received, words[journal.DONE] + words[journal.RUNNING])
 
-    def accounts(self, chunk: Chunk) -> tuple[int, int, list[tuple[bool, bytes]]]:
+    def accounts(self, chunk: Chunk) -> tuple[int, int, Outcomes]:
         """After its death: tasks begun, tasks finished, and the finished results that it had not sent."""
         assert self._journal is not None
-        if self._journal.words[journal.CHUNK] != chunk.number:
-            return chunk.received, chunk.received, []
-        first, held = self._journal.held()
-        unsent = held[max(0, chunk.received - first) :] if first + len(held) > chunk.received else []
+        words = self._journal.words
+        if words[journal.CHUNK] != chunk.number:
+            return chunk.received, chunk.received, Outcomes([], memoryview(b""))
+        unsent = self._journal.held().since(max(0, chunk.received - words[journal.FIRST]))
         return self.begun(chunk), chunk.received + len(unsent), unsent
-
-    def outcomes(self, message: Message) -> list[tuple[bool, memoryview]]:
-        """The results in a message: (did it fail, bytes) each."""
-        body, count = message.body, message.count
-        entries = body[: 8 * count].tobytes()
-        data = body[8 * count :]
-        outcomes, start = [], 0
-        for entry in memoryview(entries).cast("Q").tolist():
-            end = entry & POSITION
-            outcomes.append((entry >= FAILED, data[start:end]))
-            start = end
-        return outcomes
 
     def close(self) -> None:
         self.channel.close()

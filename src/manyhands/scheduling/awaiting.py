@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
 
 from manyhands.scheduling.call import Stopped
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
     from manyhands.scheduling.call import Call
 
 

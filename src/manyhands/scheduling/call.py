@@ -18,12 +18,14 @@ from __future__ import annotations
 
 import _thread
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
 
 from manyhands.scheduling.chunks import Planner
 from manyhands.scheduling.watch import PATIENCE, Watch
+from manyhands.transport.outcomes import FAILED, VALUE, unplain
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
     from collections.abc import Callable, Iterator, Sequence
 
     from manyhands.backends import Backend, Line
@@ -98,7 +100,7 @@ class Call:
         self.job = job
         self.source = source
         self.backend = backend
-        self.workers = backend.workers if backend is not None else 1
+        self.workers = 2  # until it matters: finding out reads files
         self.isolated = backend is not None and backend.isolated
         self.planner = Planner(self.workers, chunksize, job.memory.cost)
         self.ordered = ordered
@@ -113,10 +115,12 @@ class Call:
         self._failure: tuple[int, BaseException] | None = None  # index and exception
         self._items: dict[int, Sequence[Any]] = {}  # of chunks that are out, for notes
         self._watch: Watch | None = None
-        self._batch: tuple[Any] | None = None  # while one runs here: its iterator, if that may be stopped
+        #: While a batch runs here: its iterator, if that may be stopped, when it began, how long it should take.
+        self._batch: tuple[Any, float, float] | None = None
         self._out = 0  # tasks that were sent and have not come back
         self._warned = False
         self._stopped = False
+        self._counted = False
 
     def stop(self) -> None:
         """End the call from another thread: ``runs`` raises ``Stopped`` as soon as a task that runs here is done."""
@@ -184,6 +188,11 @@ class Call:
             return False
         if self.backend is None:
             return True
+        if not self._counted and (self.isolated or self.planner.cost is not None):
+            if not self.isolated and not self.planner.worth_going(self.source.remaining(), warm=True):
+                return True
+            self._counted = True
+            self.workers = self.planner.workers = self.backend.workers
         if self.isolated:
             self._engage()
             return False
@@ -212,7 +221,10 @@ class Call:
             return self._window
         if not self.lazy:
             return _END
-        return max(WINDOW_TASKS, WINDOW_CHUNKS * self.workers * max(self.planner.chunk(None), self.planner.last_batch))
+        return max(
+            WINDOW_TASKS,
+            WINDOW_CHUNKS * self.workers * max(self.planner.chunk(None), self.planner.last_batch),
+        )
 
     # here
 
@@ -225,16 +237,16 @@ class Call:
             if self.backend is not None and not planner.measured:
                 source.look_ahead(count + 2 * self.workers, QUICK)
             index, items = source.take(max(1, count))
-        if not items:
+        if not len(items):
             return
         self._stand_watch(len(items))
         if self._line is not None:
             self._line.limit = max(1, self.workers - 1)  # this thread is one of the hands
         function = self.job.here
         results: list[Any] = []
-        iterator = iter(items)
         plain = not self.lazy and planner.measured and (planner.cost or 0) < CHEAP
-        self._batch = (None if plain else iterator,)
+        iterator: Any = iter(items)
+        self._batch = (None if plain else iterator, perf_counter(), len(items) * (planner.cost or 0))
         start = perf_counter()
         try:
             if plain:
@@ -279,13 +291,17 @@ class Call:
             batch = self._batch
             if batch is None:
                 return PATIENCE
+            iterator, start, expected = batch
+            due = start + max(PATIENCE, 4 * expected) - perf_counter()
+            if due > 0:
+                return max(due, PATIENCE)  # it is at work, not stuck
             if self._line is None:
                 if self.source.drained():
                     return None
                 self._engage_quickly()
             assert self._line is not None
-            if batch[0] is not None and hasattr(batch[0], "__setstate__"):
-                batch[0].__setstate__(_END)  # past its end: the batch ends after the task that is running
+            if hasattr(iterator, "__setstate__"):
+                iterator.__setstate__(_END)  # past its end: the batch ends after the task that is running
             self._line.limit = max(1, self.workers - 1)  # the caller has a core for itself
             self._feed(pull=False)
         return None  # deliver() wakes it when there is room for more
@@ -295,7 +311,9 @@ class Call:
         import sys
 
         interval = sys.getswitchinterval()
-        sys.setswitchinterval(min(interval, 0.000_1))  # else each file that an import opens costs a turn of 5 ms
+        sys.setswitchinterval(
+            min(interval, 0.000_1)
+        )  # else each file that an import opens costs a turn of 5 ms
         try:
             self._engage(locked=True)
         finally:
@@ -315,7 +333,7 @@ class Call:
 
         assert self.backend is not None
         self._inbox = SimpleQueue()
-        self._line = self.backend.open(self.job.shipped(), self.job.constants, self.job.shape, self._deliver)
+        self._line = self.backend.open(self.job.shipped(), self.job.constants, self.job.shape, self._deliver, eager=self.lazy)
 
     def _deliver(self, event: Event) -> None:
         """In the loop thread: something has come."""
@@ -334,8 +352,9 @@ class Call:
             if count < 1:
                 return
             index, items = source.take(count, pull=pull)
-            if not items:
+            if not len(items):
                 return
+            items = items[:]
             start = perf_counter()
             packed, size = line.pack(items)
             planner.packed(len(items), perf_counter() - start, size)
@@ -373,20 +392,22 @@ class Call:
         line = self._line
         assert line is not None
         self._out -= len(event.outcomes)
-        values: list[Any] = []
-        index = event.first
-        append, decode = values.append, line.value
-        for failed, outcome in event.outcomes:
-            try:
-                if failed:
-                    raise line.error(outcome)
-                append(decode(outcome))
-            except KeyboardInterrupt:
-                raise
-            except BaseException as error:
-                place = index + len(values)
-                self._fail(place, self._noted(error.with_traceback(None), place, event.worker))
-                break
+        index, outcomes = event.first, event.outcomes
+        values: list[Any] | None = outcomes.values() if hasattr(outcomes, "values") else None
+        if values is None:
+            values = []
+            append, decode = values.append, line.value
+            for kind, outcome in outcomes:
+                try:
+                    if kind == FAILED:
+                        raise line.error(outcome)
+                    append(decode(outcome) if kind == VALUE else unplain(outcome))
+                except KeyboardInterrupt:
+                    raise
+                except BaseException as error:
+                    place = index + len(values)
+                    self._fail(place, self._noted(error.with_traceback(None), place, event.worker))
+                    break
         if values:
             self._runs[index] = values
         if event.busy and event.outcomes:
@@ -396,7 +417,9 @@ class Call:
             self._warned = True
             self._warn_mutated()
         if len(self._items) > 64:
-            self._items = {start: items for start, items in self._items.items() if start + len(items) > self._next}
+            self._items = {
+                start: items for start, items in self._items.items() if start + len(items) > self._next
+            }
 
     def _fail(self, index: int, error: BaseException) -> None:
         """Remember the first failing item in input order."""
@@ -408,7 +431,9 @@ class Call:
 
         for start, items in self._items.items():
             if start <= index < start + len(items):
-                return note(error, index, self.job.name, items[index - start], self.job.shape, f"in worker {worker}")
+                return note(
+                    error, index, self.job.name, items[index - start], self.job.shape, f"in worker {worker}"
+                )
         return error
 
     def _warn_mutated(self) -> None:

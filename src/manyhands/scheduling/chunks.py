@@ -30,6 +30,8 @@ ROUND_TRIP = 0.000_200
 START = 0.080
 #: Measurements that lasted less than this, all together, say nothing.
 EVIDENCE = 0.000_050
+#: Measurements that lasted as long as this are to be trusted with the rest of a small call.
+ENOUGH = 0.000_060
 #: The caller looks up this often while workers could be used, and this often while they could not.
 LOOK = 0.001
 LOOK_RARELY = 0.020
@@ -91,7 +93,11 @@ class Planner:
         self.evidence += seconds
         self._weight = self._weight / 2 + tasks if self.measured else tasks
         cost = seconds / tasks
-        self.cost = cost if not self.measured or self.cost is None else self.cost + (cost - self.cost) * tasks / self._weight
+        self.cost = (
+            cost
+            if not self.measured or self.cost is None
+            else self.cost + (cost - self.cost) * tasks / self._weight
+        )
         self.measured = True
 
     # what to do
@@ -122,6 +128,8 @@ class Planner:
             return 1
         patience = LOOK if going else LOOK_RARELY
         fits = int(patience / self.cost) if self.cost > 0 else 1 << 20
+        if remaining is not None and remaining <= fits and self.evidence > ENOUGH:
+            return remaining
         grown = 4 * self.last_batch or 4
         self.last_batch = max(1, min(fits, grown))
         return self.last_batch

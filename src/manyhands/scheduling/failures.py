@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def note(error: BaseException, index: int, name: str, item: Any, shape: int, where: str) -> BaseException:
@@ -23,10 +25,11 @@ def note(error: BaseException, index: int, name: str, item: Any, shape: int, whe
     elif shape == 1:
         words = [safe_repr(part) for part in item]
     else:
-        words = [safe_repr(part) for part in item[0]] + [f"{key}={safe_repr(part)}" for key, part in item[1].items()]
+        words = [safe_repr(part) for part in item[0]] + [
+            f"{key}={safe_repr(part)}" for key, part in item[1].items()
+        ]
     try:
         error.add_note(f"manyhands: item {index}: {name}({', '.join(words)}), {where}")
     except Exception:  # an exception class that does not let itself be annotated
         pass
     return error
-

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
     from concurrent.futures import Future
 
     from manyhands.options import Options
 
 
 def submit(
-    options: Options, shipped: Any, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], *, here: bool
+    options: Options,
+    shipped: Any,
+    function: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    *,
+    here: bool,
 ) -> Future[Any]:
     """Return the future of one task.
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from _struct import Struct
 from collections import deque
-from typing import TYPE_CHECKING, NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
     from collections.abc import Iterable, Iterator
@@ -33,18 +33,24 @@ READ_SIZE = 1 << 18
 _PARTS = 64  # of one sendmsg; the kernel's limit is 1,024
 
 
-class Message(NamedTuple):
+class Message:
     """One message as it came: the fields of its header, and its body."""
 
-    kind: int
-    flags: int
-    number: int
-    definition: int
-    first: int
-    count: int
-    busy: float
-    overhead: float
-    body: memoryview
+    __slots__ = ("body", "busy", "count", "definition", "first", "flags", "kind", "number", "overhead")
+
+    def __init__(
+        self, kind: int, flags: int, number: int, definition: int, first: int, count: int, busy: float, overhead: float,
+        body: memoryview,
+    ) -> None:  # fmt: skip
+        self.kind = kind
+        self.flags = flags
+        self.number = number
+        self.definition = definition
+        self.first = first
+        self.count = count
+        self.busy = busy
+        self.overhead = overhead
+        self.body = body
 
 
 class BrokenChannel(Exception):  # noqa: N818 - not an error of the user's: the worker at the other end is given up
@@ -158,7 +164,9 @@ class PoolChannel:
         """Put one message into the queue of what goes; ``flush`` sends it."""
         parts = list(parts)
         size = sum(map(len, parts))
-        self.outgoing.append(HEADER.pack(self.key, kind, flags, number, definition, first, count, 0.0, 0.0, size))
+        self.outgoing.append(
+            HEADER.pack(self.key, kind, flags, number, definition, first, count, 0.0, 0.0, size)
+        )
         self.outgoing.extend(part for part in parts if len(part))
 
     def flush(self) -> bool:

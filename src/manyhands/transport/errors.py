@@ -12,10 +12,13 @@ the first that works:
 
 from __future__ import annotations
 
-from typing import Any
 
 from manyhands.exceptions import RemoteTraceback
 from manyhands.transport.serialize import dumps, loads
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class Placeholder:
@@ -79,7 +82,9 @@ def _pack(error: BaseException) -> tuple[str, Any]:
     else:
         arguments = [_part(argument) for argument in error.args]
     state = {name: _part(value) for name, value in vars(error).items()}
-    bases = [data for base in cls.__mro__ if issubclass(base, BaseException) for data in [_class(base)] if data]
+    bases = [
+        data for base in cls.__mro__ if issubclass(base, BaseException) for data in [_class(base)] if data
+    ]
     exact = _class(cls) is not None
     return "parts", (bases[0], None if exact else (cls.__module__, cls.__qualname__), arguments, state)
 
@@ -137,7 +142,9 @@ def crash(pid: int, exitcode: int | None) -> BaseException:
     from manyhands.exceptions import WorkerCrashedError
 
     return WorkerCrashedError(
-        f"worker {pid} {_ending(exitcode)} while it ran this task; the other tasks are not affected", pid=pid, exitcode=exitcode
+        f"worker {pid} {_ending(exitcode)} while it ran this task; the other tasks are not affected",
+        pid=pid,
+        exitcode=exitcode,
     )
 
 

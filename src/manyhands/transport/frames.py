@@ -1,11 +1,12 @@
-"""Several byte strings as one body: where each of them ends, then all of them."""
+"""Several byte strings as one body: how many there are, where each of them ends, then all of them."""
 
 from __future__ import annotations
 
+import sys
 from _struct import pack
 from itertools import accumulate
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -15,6 +16,18 @@ def join(frames: Sequence[bytes]) -> list[bytes]:
 
     Example:
         >>> [len(part) for part in join([b"one", b"three"])]
-        [16, 3, 5]
+        [24, 3, 5]
     """
-    return [pack(f"{len(frames)}Q", *accumulate(map(len, frames))), *frames]
+    return [pack(f"{len(frames) + 1}Q", len(frames), *accumulate(map(len, frames))), *frames]
+
+
+def split(body: memoryview) -> tuple[list[int], memoryview]:
+    """Return where each frame of a body ends, and the bytes in which it does.
+
+    Example:
+        >>> ends, data = split(memoryview(b"".join(join([b"one", b"three"]))))
+        >>> ends, bytes(data[ends[0] : ends[1]])
+        ([3, 8], b'three')
+    """
+    start = 8 * (int.from_bytes(body[:8], sys.byteorder) + 1)
+    return body[8:start].cast("Q").tolist(), body[start:]

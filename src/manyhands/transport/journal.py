@@ -7,14 +7,14 @@ but not yet sent (they are kept), and so which tasks had not begun (they run els
 
 ::
 
-    word 0   the chunk being run; 0: none              words 8 ...   where each result ends, and its kind
-    word 1   tasks of it that were begun               then          the results, one after the other
-    word 2   results in this journal
-    word 3   index in the chunk of the first of them
+    word 0   the chunk whose tasks these are           words 8 ...   where each result ends, and its kind
+    word 1   1 while its tasks run, else 0             then          the results, one after the other
+    word 2   index in the chunk of the task that runs: those before it are finished
+    word 3   index in the chunk of the first result held here (those before it were sent)
     word 4   written by the pool: the task before which to stop
 
-The pool takes tasks away from a running chunk by lowering word 4. The worker stores word 1 before it reads word 4, the pool
-stores word 4 and reads word 1 a millisecond later, when every store has long been seen: one of them notices the other,
+The pool takes tasks away from a running chunk by lowering word 4. The worker stores word 2 before it reads word 4, the pool
+stores word 4 and reads word 2 a millisecond later, when every store has long been seen: one of them notices the other,
 so no task is run by two workers (Dekker's argument; Lamport, "A new solution of Dijkstra's problem", 1974, uses the same).
 """
 
@@ -23,17 +23,15 @@ from __future__ import annotations
 import mmap
 import os
 
-ENTRIES = 2048
+from manyhands.transport.outcomes import POSITION, Outcomes
+
+ENTRIES = 8192
 CAPACITY = 1 << 20
 _WORDS = 8
 _DATA = (_WORDS + ENTRIES) * 8
 SIZE = _DATA + CAPACITY
 
-CHUNK, BEGUN, HELD, FIRST, LIMIT = range(5)
-
-#: Set in an entry when what it ends is a failure, not a value.
-FAILED = 1 << 62
-POSITION = FAILED - 1
+CHUNK, RUNNING, DONE, FIRST, LIMIT = range(5)
 
 
 class Journal:
@@ -46,19 +44,15 @@ class Journal:
     def __init__(self, descriptor: int) -> None:
         self.map = mmap.mmap(descriptor, SIZE)
         view = memoryview(self.map)
-        self.words = view[: _DATA].cast("Q")
+        self.words = view[:_DATA].cast("Q")
         self.ends = self.words[_WORDS:]
         self.data = view[_DATA:]
 
-    def held(self) -> tuple[int, list[tuple[bool, bytes]]]:
-        """Return the index of the first result held, and for each result whether it failed and its bytes."""
-        count = min(self.words[HELD], ENTRIES)
-        results, start = [], 0
-        for entry in self.ends[:count].tolist():
-            end = entry & POSITION
-            results.append((entry >= FAILED, bytes(self.data[start:end])))
-            start = end
-        return self.words[FIRST], results
+    def held(self) -> Outcomes:
+        """Return the finished results that were not sent, copied out of the journal."""
+        count = min(max(0, self.words[DONE] - self.words[FIRST]), ENTRIES)
+        entries = self.ends[:count].tolist()
+        return Outcomes(entries, memoryview(bytes(self.data[: entries[-1] & POSITION] if entries else b"")))
 
     def close(self) -> None:
         self.ends.release()

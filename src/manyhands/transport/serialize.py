@@ -9,16 +9,18 @@ Above ``captured``; used by ``backends`` for definitions and tasks, by ``engine.
 
 from __future__ import annotations
 
+import marshal
 import sys
-from _pickle import dumps as _dumps
+from _pickle import dumps as pickle
 from _pickle import loads
 from itertools import chain
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
     from collections.abc import Callable, Sequence
 
-__all__ = ["ATOMIC", "PROTOCOL", "Encoder", "dumps", "loads", "reference"]
+__all__ = ["ATOMIC", "PROTOCOL", "Encoder", "dumps", "loads", "pickle", "reference"]
 
 PROTOCOL = 5
 
@@ -50,10 +52,10 @@ class Encoder:
         """
         kind = type(obj)
         if kind in ATOMIC:
-            return _dumps(obj, PROTOCOL)
+            return pickle(obj, PROTOCOL)
         if kind not in self._by_value:
             try:
-                data = _dumps(obj, PROTOCOL)
+                data = pickle(obj, PROTOCOL)
             except Exception:
                 data = _MAIN
             if _MAIN not in data:
@@ -62,7 +64,7 @@ class Encoder:
         return by_value(obj)
 
     def encode_batch(self, items: Sequence[Any], *, tuples: bool) -> bytes | None:
-        """Return one pickle of all items where that is the same as pickling each of them; else None.
+        """Return all items in one (by ``marshal``, which is quicker) where that is the same as pickling each of them; else None.
 
         It is the same where no item has an identity that a task could see: two tasks given the same list object must not
         share it in the worker only because they happened to travel together.
@@ -72,7 +74,7 @@ class Encoder:
             tuples: each item is a tuple of arguments, which is looked into.
         """
         if set(map(type, chain.from_iterable(items) if tuples else items)) <= ATOMIC:
-            return _dumps(items, PROTOCOL)
+            return marshal.dumps(list(items), 2)
         return None
 
 
@@ -131,4 +133,3 @@ def reference(obj: Any) -> tuple[str, str] | None:
     for part in name.split("."):
         found = getattr(found, part, None)
     return (module, name) if found is obj else None
-
