@@ -16,7 +16,7 @@ from manyhands.scheduling.source import Source
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Coroutine, Iterable, Iterator
     from concurrent.futures import Future
     from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
@@ -29,6 +29,13 @@ if TYPE_CHECKING:
     A = TypeVar("A")
     B = TypeVar("B")
     C = TypeVar("C")
+
+    # What is called with one, two or three items of each task. By its call, and not as ParallelFunction[...]: mypy does
+    # not infer A from the latter.
+    One = Callable[Concatenate[A, Q], R_]
+    Two = Callable[Concatenate[A, B, Q], R_]
+    Three = Callable[Concatenate[A, B, C, Q], R_]
+    Four = tuple[Iterable[Any], Iterable[Any], Iterable[Any], Iterable[Any], *tuple[Iterable[Any], ...]]
 
 else:  # loading typing costs more than the rest of the package
     P = R = None
@@ -142,33 +149,26 @@ class ParallelFunction(Generic[P, R]):
 
         @overload
         def map(
-            self: ParallelFunction[Concatenate[A, Q], R_],
-            items: Iterable[A],
+            self: One[A, Q, R_], xs: Iterable[A], /, *args: Q.args, **constants: Q.kwargs
+        ) -> list[R_]: ...
+        @overload
+        def map(
+            self: Two[A, B, Q, R_], xs: Iterable[A], ys: Iterable[B], /, *args: Q.args, **constants: Q.kwargs
+        ) -> list[R_]: ...
+        @overload
+        def map(
+            self: Three[A, B, C, Q, R_],
+            xs: Iterable[A],
+            ys: Iterable[B],
+            zs: Iterable[C],
             /,
             *args: Q.args,
             **constants: Q.kwargs,
         ) -> list[R_]: ...
         @overload
-        def map(
-            self: ParallelFunction[Concatenate[A, B, Q], R_],
-            firsts: Iterable[A],
-            seconds: Iterable[B],
-            /,
-            *args: Q.args,
-            **constants: Q.kwargs,
-        ) -> list[R_]: ...
-        @overload
-        def map(
-            self: ParallelFunction[Concatenate[A, B, C, Q], R_],
-            firsts: Iterable[A],
-            seconds: Iterable[B],
-            thirds: Iterable[C],
-            /,
-            *args: Q.args,
-            **constants: Q.kwargs,
-        ) -> list[R_]: ...
+        def map(self: Callable[..., R_], *iterables: *Four, **constants: Any) -> list[R_]: ...
 
-    def map(self, *iterables: Any, **constants: Any) -> list[Any]:
+    def map(self, *iterables: Any, **constants: Any) -> list[Any]:  # type: ignore[misc]
         """Apply the function to every item, and return the results in input order.
 
         Equal to ``[f(x, **constants) for x in items]``, or with several iterables to
@@ -218,33 +218,26 @@ class ParallelFunction(Generic[P, R]):
 
         @overload
         def imap(
-            self: ParallelFunction[Concatenate[A, Q], R_],
-            items: Iterable[A],
+            self: One[A, Q, R_], xs: Iterable[A], /, *args: Q.args, **constants: Q.kwargs
+        ) -> Iterator[R_]: ...
+        @overload
+        def imap(
+            self: Two[A, B, Q, R_], xs: Iterable[A], ys: Iterable[B], /, *args: Q.args, **constants: Q.kwargs
+        ) -> Iterator[R_]: ...
+        @overload
+        def imap(
+            self: Three[A, B, C, Q, R_],
+            xs: Iterable[A],
+            ys: Iterable[B],
+            zs: Iterable[C],
             /,
             *args: Q.args,
             **constants: Q.kwargs,
         ) -> Iterator[R_]: ...
         @overload
-        def imap(
-            self: ParallelFunction[Concatenate[A, B, Q], R_],
-            firsts: Iterable[A],
-            seconds: Iterable[B],
-            /,
-            *args: Q.args,
-            **constants: Q.kwargs,
-        ) -> Iterator[R_]: ...
-        @overload
-        def imap(
-            self: ParallelFunction[Concatenate[A, B, C, Q], R_],
-            firsts: Iterable[A],
-            seconds: Iterable[B],
-            thirds: Iterable[C],
-            /,
-            *args: Q.args,
-            **constants: Q.kwargs,
-        ) -> Iterator[R_]: ...
+        def imap(self: Callable[..., R_], *iterables: *Four, **constants: Any) -> Iterator[R_]: ...
 
-    def imap(self, *iterables: Any, **constants: Any) -> Iterator[Any]:
+    def imap(self, *iterables: Any, **constants: Any) -> Iterator[Any]:  # type: ignore[misc]
         """As ``map``, but lazily: results are yielded in input order while the input is still being read.
 
         What is read ahead is bounded (``buffersize`` items, or by time and bytes), so that endless inputs work in flat
@@ -273,23 +266,26 @@ class ParallelFunction(Generic[P, R]):
 
         @overload
         def imap_unordered(
-            self: ParallelFunction[Concatenate[A, Q], R_],
-            items: Iterable[A],
+            self: One[A, Q, R_], xs: Iterable[A], /, *args: Q.args, **constants: Q.kwargs
+        ) -> Iterator[R_]: ...
+        @overload
+        def imap_unordered(
+            self: Two[A, B, Q, R_], xs: Iterable[A], ys: Iterable[B], /, *args: Q.args, **constants: Q.kwargs
+        ) -> Iterator[R_]: ...
+        @overload
+        def imap_unordered(
+            self: Three[A, B, C, Q, R_],
+            xs: Iterable[A],
+            ys: Iterable[B],
+            zs: Iterable[C],
             /,
             *args: Q.args,
             **constants: Q.kwargs,
         ) -> Iterator[R_]: ...
         @overload
-        def imap_unordered(
-            self: ParallelFunction[Concatenate[A, B, Q], R_],
-            firsts: Iterable[A],
-            seconds: Iterable[B],
-            /,
-            *args: Q.args,
-            **constants: Q.kwargs,
-        ) -> Iterator[R_]: ...
+        def imap_unordered(self: Callable[..., R_], *iterables: *Four, **constants: Any) -> Iterator[R_]: ...
 
-    def imap_unordered(self, *iterables: Any, **constants: Any) -> Iterator[Any]:
+    def imap_unordered(self, *iterables: Any, **constants: Any) -> Iterator[Any]:  # type: ignore[misc]
         """As ``imap``, but each result is yielded as soon as it is there.
 
         Args:
@@ -333,7 +329,32 @@ class ParallelFunction(Generic[P, R]):
         here = settings.backend == "serial" or _inside_worker()
         return submit(settings, self._shipped, self.__wrapped__, args, kwargs, here=here)
 
-    async def amap(self, *iterables: Any, **constants: Any) -> list[R]:
+    if TYPE_CHECKING:
+
+        @overload
+        def amap(
+            self: One[A, Q, R_], xs: Iterable[A], /, *args: Q.args, **constants: Q.kwargs
+        ) -> Coroutine[Any, Any, list[R_]]: ...
+        @overload
+        def amap(
+            self: Two[A, B, Q, R_], xs: Iterable[A], ys: Iterable[B], /, *args: Q.args, **constants: Q.kwargs
+        ) -> Coroutine[Any, Any, list[R_]]: ...
+        @overload
+        def amap(
+            self: Three[A, B, C, Q, R_],
+            xs: Iterable[A],
+            ys: Iterable[B],
+            zs: Iterable[C],
+            /,
+            *args: Q.args,
+            **constants: Q.kwargs,
+        ) -> Coroutine[Any, Any, list[R_]]: ...
+        @overload
+        def amap(
+            self: Callable[..., R_], *iterables: *Four, **constants: Any
+        ) -> Coroutine[Any, Any, list[R_]]: ...
+
+    async def amap(self, *iterables: Any, **constants: Any) -> list[Any]:  # type: ignore[misc]
         """As ``map``, for ``await``: the event loop goes on meanwhile.
 
         Args:
@@ -385,7 +406,16 @@ class ParallelFunction(Generic[P, R]):
 
     # binding, pickling, printing
 
-    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+    if TYPE_CHECKING:
+        # A method, a class method, and what is not bound: a static method, or a method taken from its class.
+        @overload
+        def __get__(self: One[A, Q, R_], instance: A, owner: Any = None) -> ParallelFunction[Q, R_]: ...
+        @overload
+        def __get__(self: One[A, Q, R_], instance: object, owner: A) -> ParallelFunction[Q, R_]: ...
+        @overload
+        def __get__(self, instance: object, owner: Any = None) -> ParallelFunction[P, R]: ...
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
         """Bind to an instance, or pass through, exactly as the wrapped function would."""
         bind = getattr(type(self.__wrapped__), "__get__", None)
         if bind is None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import functools
 import os
 import pickle
 import signal
 import sys
 from collections import Counter
-from collections.abc import Callable
-from concurrent.futures import BrokenExecutor, Future
+from collections.abc import Callable, Iterator
+from concurrent.futures import BrokenExecutor
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -18,11 +20,13 @@ import pytest
 
 from manyhands import InitializerError, ProcessPool, WorkerCrashedError, parallel_map
 from manyhands.engine.pool import FUTILE_STARTS, Changed, Crash, Pool, Results
-from manyhands.transport.serialize import Encoder, loads
+from manyhands.transport.outcomes import PLAIN, unplain
+from manyhands.transport.serialize import Encoder
 from tests.conftest import PROC, all_processes, descendants, wait_for_end
 from tests.pool import tasks
 from tests.pool.conftest import PATIENCE, Meeting
 
+resource = pytest.importorskip("resource", reason="the tasks die in the ways of POSIX")
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the tasks die in the ways of POSIX")
 needs_proc = pytest.mark.skipif(not PROC, reason="looks into /proc")
 
@@ -120,10 +124,10 @@ def test_results_of_the_chunk_survive_and_no_task_runs_twice(
 ) -> None:
     """Whichever task of a chunk it is: what was finished is kept, what had not begun runs elsewhere."""
     path = tmp_path / "runs"
-    marker: Any = () if batched else [()]  # a list can be told from its copies, so items travel one by one
+    marker: Any = () if batched else ([],)  # a list can be told from its copies, so items travel one by one
     function = functools.partial(tasks.double_or_die, path=str(path), deadly=deadly)
-    items = [(number,) for number in range(30)] if batched else [(number, *marker) for number in range(30)]
     target = function if batched else functools.partial(_first_argument, path=str(path), deadly=deadly)
+    items = [(number, *marker) for number in range(30)]
     pool = Pool(2, method)
     try:
         events = run_stream(pool, target, items, 10)
@@ -131,11 +135,11 @@ def test_results_of_the_chunk_survive_and_no_task_runs_twice(
         pool.close()
     crashed = sorted(event.index for event in events if isinstance(event, Crash))
     values = {
-        event.first + place: loads(outcome)
+        event.first + place: unplain(outcome)
         for event in events
         if isinstance(event, Results)
-        for place, (failed, outcome) in enumerate(event.outcomes)
-        if not failed
+        for place, (kind, outcome) in enumerate(event.outcomes)
+        if kind == PLAIN
     }
     assert crashed == list(deadly)
     assert values == {number: 2 * number for number in range(30) if number not in deadly}
@@ -389,27 +393,47 @@ def test_workers_that_cannot_start_are_given_up_with_a_clear_error(
         check_healthy(pool)
 
 
-@pytest.mark.parametrize("method", ["template", "spawn", "fork"])
-def test_without_descriptors_a_pool_fails_with_oserror_and_recovers(
-    method: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import resource
-
+@contextlib.contextmanager
+def no_more_descriptors() -> Iterator[None]:
+    """This process cannot open anything any more."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    used = max(int(entry) for entry in os.listdir("/dev/fd"))
+    taken: list[int] = []
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64 + len(os.listdir("/dev/fd")), hard))
+    try:
+        with contextlib.suppress(OSError):
+            while True:
+                taken.append(os.open(os.devnull, os.O_RDONLY))
+        yield
+    finally:
+        for descriptor in taken:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_pool_that_finds_no_descriptor_fails_with_oserror_and_recovers(method: str) -> None:
     with ProcessPool(2, start_method=method) as pool:
-        try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (used + 1, hard))
-            failures: list[BaseException | None] = []
+        error: BaseException | None
+        with no_more_descriptors():
             try:
-                future: Future[int] = pool.submit(tasks.double, 1)
-                failures.append(future.exception(PATIENCE))
-            except OSError as error:
-                failures.append(error)
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        assert [type(failure) for failure in failures] == [OSError]
+                error = pool.submit(tasks.double, 1).exception(PATIENCE)
+            except OSError as failure:
+                error = failure
+        assert isinstance(error, OSError), error
+        assert error.errno == errno.EMFILE
         check_healthy(pool)
+
+
+def test_without_descriptors_a_running_pool_goes_on(any_pool: ProcessPool) -> None:
+    """When its workers have died it starts others with the descriptors of the dead, or says what is missing."""
+    check_healthy(any_pool)
+    with no_more_descriptors():
+        check_healthy(any_pool)
+        for _ in range(2):
+            assert isinstance(any_pool.submit(tasks.die, "exit 1").exception(PATIENCE), WorkerCrashedError)
+        future = any_pool.submit(tasks.double, 1)
+        error = future.exception(PATIENCE)
+        assert (isinstance(error, OSError) and error.errno == errno.EMFILE) or future.result() == 2
+    check_healthy(any_pool)
 
 
 def test_many_deaths_in_a_row_do_not_break_the_pool(pool: ProcessPool) -> None:

@@ -856,6 +856,22 @@ class TestGlobalsRead:
         assert names(refs) == ["work.proxy"]
         assert [item[2] for item in snapshot(refs)] == ["shape"]
 
+    def test_an_object_that_loads_itself_when_asked_is_not_asked(self, modules: Modules) -> None:
+        modules.write(
+            work="""
+            asked = []
+            class Lazy:
+                def __getattr__(self, name):
+                    if name[:2] != "__" or name == "__wrapped__": asked.append(name)
+                    raise AttributeError(name)
+            lazy = Lazy()
+            def f(x, default=lazy): return lazy
+            """
+        )
+        work = modules.get("work")
+        snapshot(globals_read(work.f))
+        assert work.asked == []
+
     @pytest.mark.skipif(sys.version_info < (3, 15), reason="lazy imports came with 3.15")
     def test_a_lazy_import_is_not_loaded_by_looking(self, modules: Modules) -> None:
         modules.write(

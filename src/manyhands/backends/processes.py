@@ -95,7 +95,7 @@ class Processes:
         from manyhands.engine.definitions import define
 
         pool = self.pool()
-        definition = define(function, constants)
+        definition = define(function, constants, self.options.initializer)
         return ProcessLine(pool, pool.open(deliver, self.workers), definition, shape, EAGER if eager else 0)
 
 

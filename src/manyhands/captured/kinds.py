@@ -57,8 +57,11 @@ def is_code(value: Any) -> bool:
 def wrapped(value: Any) -> Any:
     """Return what a wrapper wraps, as ``functools.wraps`` notes it; None for everything else."""
     try:
-        return getattr(value, "__wrapped__", None)
-    except Exception:  # noqa: BLE001 - a proxy with nothing behind it may raise anything
+        # Asked of those only that have it: __getattr__ of anything else may load or connect whatever it stands for.
+        if any("__wrapped__" in vars(base) for base in type(value).__mro__):
+            return value.__wrapped__
+        return object.__getattribute__(value, "__dict__").get("__wrapped__")
+    except Exception:  # noqa: BLE001 - has no __dict__, or is a proxy with nothing behind it
         return None
 
 

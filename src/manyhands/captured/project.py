@@ -16,7 +16,8 @@ class Project:
         module: the name of the module; "" for one that has none, to which nothing belongs.
 
     Example:
-        >>> Project("email.message").has("email.policy")  # the standard library is nobody's own
+        >>> import json.decoder
+        >>> Project("json").has("json.decoder")  # the standard library is nobody's own
         False
     """
 

@@ -23,7 +23,7 @@ _sample: None = None
 
 
 def _samples() -> tuple[FunctionType, ...]:
-    """Functions that differ in one instruction each: importing ``opcode`` only to learn its number is a millisecond."""
+    """Functions that differ in one instruction each: ``opcode`` need not be loaded to learn its number."""
     local = None
 
     def plain() -> None:

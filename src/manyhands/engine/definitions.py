@@ -12,7 +12,7 @@ from collections import OrderedDict
 from manyhands.captured import globals_read, snapshot
 from manyhands.engine.pool import Definition
 from manyhands.transport.frames import join
-from manyhands.transport.serialize import dumps
+from manyhands.transport.serialize import dumps, reference
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ BATCH = 4
 KEPT_DEFINITIONS, KEPT_BYTES = 128, 64 << 20
 
 _definitions: OrderedDict[bytes, Definition] = OrderedDict()
+#: Functions that workers find by name and that read no globals: nothing about them can have changed.
+_by_name: dict[int, tuple[Any, Definition]] = {}
 _numbers = itertools.count(1)
 _lock = _thread.allocate_lock()
 
@@ -82,14 +84,25 @@ def refused(item: Any, shape: int, error: BaseException) -> BaseException:
     return refuse(item, "args", error, dumps)
 
 
-def define(function: Any, constants: dict[str, Any]) -> Definition:
+def define(function: Any, constants: dict[str, Any], initializer: Any = None) -> Definition:
     """Return a function with its constants, and the module globals it reads, as a definition.
 
     The same content is the same definition: workers that have it are not sent it again.
 
+    Args:
+        function: the function, or what refers to it.
+        constants: keywords that are the same for every task.
+        initializer: what the workers' initializer sets is theirs, and not sent.
+
     Raises:
         UnpicklableError: the function or a constant cannot travel; the message names what.
     """
+    refs = globals_read(getattr(function, "__manyhands__", function), initializer)
+    quick = not constants and not refs and reference(function) is not None
+    if quick:
+        known = _by_name.get(id(function))
+        if known is not None and known[0] is function:
+            return known[1]
     name = getattr(function, "__qualname__", None) or type(function).__name__
     target = _sent(function, name)
     try:
@@ -98,8 +111,7 @@ def define(function: Any, constants: dict[str, Any]) -> Definition:
         for key, value in constants.items():
             _sent(value, key)
         raise
-    captured = snapshot(globals_read(getattr(function, "__manyhands__", function)))
-    blob = dumps((target, shared, captured))
+    blob = dumps((target, shared, snapshot(refs)))
     with _lock:
         definition = _definitions.get(blob)
         if definition is None:
@@ -110,6 +122,10 @@ def define(function: Any, constants: dict[str, Any]) -> Definition:
                 _definitions.popitem(last=False)
         else:
             _definitions.move_to_end(blob)
+        if quick:
+            if len(_by_name) >= KEPT_DEFINITIONS:
+                _by_name.clear()
+            _by_name[id(function)] = function, definition
     return definition
 
 

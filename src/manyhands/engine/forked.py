@@ -26,9 +26,14 @@ def main(connection: Any, journal: int, key: int, lifeline: int) -> None:
         key: the channel's key.
         lifeline: the reading end of the program's lifeline.
     """
+    import _signal
+    import atexit
+
     from manyhands.engine import worker
 
     try:
+        atexit._clear()  # what the program does at its end is not the worker's to do
+        _signal.set_wakeup_fd(-1)  # nor does the program's event loop want to know of the worker's signals
         null = os.open(os.devnull, os.O_RDONLY)
         if null:
             os.dup2(null, 0)

@@ -36,9 +36,12 @@ class Loop:
 
     Args:
         name: the thread's name.
+
+    Every action is called with ``guard`` held, so that another thread that holds it may touch what the loop owns.
     """
 
     def __init__(self, name: str = "manyhands") -> None:
+        self.guard = threading.RLock()
         self._selector = selectors.DefaultSelector()
         self._soon: deque[Callable[[], object]] = deque()
         self._timers: list[tuple[float, int, Timer]] = []
@@ -129,7 +132,8 @@ class Loop:
     def _do(self, action: Callable[[], object]) -> None:
         """The loop outlives whatever goes wrong in one action, and says so."""
         try:
-            action()
+            with self.guard:
+                action()
         except BaseException:  # noqa: BLE001
             if sys.stderr is not None:
                 sys.excepthook(*sys.exc_info())

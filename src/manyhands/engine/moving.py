@@ -44,12 +44,3 @@ def cut(begun: int, stop: int, idle: int) -> int:
         15
     """
     return begun + (stop - begun) // (idle + 1)
-
-
-def takers(begun: int, stop: int, elapsed: float, idle: int) -> int:
-    left = (stop - begun) * elapsed / max(begun, 1)
-    return max(1, min(idle, int(left / WORTH_MOVING)))
-
-
-def hold(workers: int) -> float:
-    return max(0.005, 0.000_600 * workers)

@@ -52,6 +52,8 @@ if TYPE_CHECKING:
 
 #: So many workers in a row may end before they were ready, then the pool gives up.
 FUTILE_STARTS = 5
+#: So many workers may die while a chunk is on its way to them, then its first task is held to be the reason.
+PATIENCE = 3
 #: A worker whose channel has closed, but whose end is not reported, is killed after so many seconds.
 REPORT_WITHIN = 2.0
 
@@ -85,6 +87,7 @@ class Chunk:
         "definition",
         "first",
         "flags",
+        "lost",
         "number",
         "owner",
         "received",
@@ -110,6 +113,7 @@ class Chunk:
         self.stop = stop
         self.base = base
         self.number = 0
+        self.lost = 0  # so many workers have died while they were being sent it
         self.sent_at = 0.0
 
     def part(self, first: int, stop: int) -> Chunk:
@@ -233,6 +237,7 @@ class Pool:
         self._serials = itertools.count(1)
         self._chunks = itertools.count(1)
         self._futile = 0
+        self._resting = False  # starting workers has failed too often; not again before there are new tasks
         self._moving: Timer | None = None
         self._closing = False
         self._gone = threading.Event()
@@ -245,14 +250,19 @@ class Pool:
             if self._closing:
                 raise RuntimeError("the pool has been shut down; make a new one")
             if self._loop is None:
-                loop = Loop()
+                self._loop = loop = Loop()
+                _live.add(self)
+                if self.start_method == "fork":
+                    # In this thread, not in the loop's: what locks it holds (of a module it imports, say), a worker that
+                    # is forked from it holds as well, and is not kept waiting by.
+                    self._fill()
                 try:
                     loop.start()
                 except BaseException:
+                    self._loop = None
+                    _live.discard(self)
                     loop.close()
                     raise
-                self._loop = loop
-                _live.add(self)
                 loop.call_soon(self._fill)
 
     @property
@@ -285,7 +295,9 @@ class Pool:
                 stream.deliver(Broken(self.broken))
             else:
                 self._streams.append(stream)
+                self._resting = False
                 self._fill()
+                self._dispatch()  # workers may have become ready, and chunks too, before the stream was known here
 
         self.loop_soon(join)
         return stream
@@ -295,9 +307,17 @@ class Pool:
             self._loop.call_soon(action)
 
     def poke(self) -> None:
-        """Chunks have become ready: have the loop look, if a worker could take one."""
-        if self._idle or len(self._workers) < self.size:
-            self.loop_soon(self._dispatch)
+        """Chunks have become ready: give them to idle workers, right here if the loop thread is not at it."""
+        loop = self._loop
+        if loop is None:
+            return
+        if self._idle and loop.guard.acquire(blocking=False):  # one thread less to wake up
+            try:
+                self._hand_out()
+            finally:
+                loop.guard.release()
+        elif self._idle or len(self._workers) < self.size:
+            loop.call_soon(self._dispatch)
 
     def close(self, *, kill: bool = True, timeout: float = 5.0) -> None:
         """End all workers and the loop thread, and wait for them.
@@ -327,7 +347,7 @@ class Pool:
 
     def _fill(self) -> None:
         """Start workers until there are enough."""
-        if self._closing or self.broken is not None:
+        if self._closing or self._resting or self.broken is not None:
             return
         if self._starter is None:
             try:
@@ -366,9 +386,7 @@ class Pool:
             return
         assert self._loop is not None
         self._loop.watch(worker.channel.fileno(), lambda: self._readable(worker))
-        worker.path = module_path()
-        argv = getattr(sys, "argv", None)
-        worker.channel.push(wire.SETUP, [dumps((worker.path, argv, self.initializer))])
+        self._tell_path(worker, wire.SETUP, (module_path(), getattr(sys, "argv", None), self.initializer))
         self._flush(worker)
 
     def started(self, serial: int, pid: int) -> None:
@@ -385,7 +403,9 @@ class Pool:
         if worker is not None:
             self._loop_unwatch(worker)
             worker.close()
-        if not self._workers:
+        if self._closing:
+            self._check_gone()
+        elif not self._workers:
             self._give_up(error)
 
     def ended(self, pid: int, exitcode: int | None) -> None:
@@ -411,13 +431,17 @@ class Pool:
             return
         if not was_ready and not worker.retired:
             self._futile += 1
-            if self._futile >= FUTILE_STARTS:
-                self._give_up(_futile_error(exitcode, self.initializer is not None))
+            if self._futile >= FUTILE_STARTS and self.ready_count:
+                self._resting = True  # those that are there will do
+            elif self._futile >= FUTILE_STARTS:
+                error = _futile_error(exitcode, self.initializer is not None)
+                if self.initializer is not None:
+                    self.broken = error
+                self._give_up(error)
                 return
-        if self.broken is None:
-            if self._streams or not was_ready or worker.retired:
-                self._fill()
-            self._dispatch()
+        if self._streams or not was_ready or worker.retired:
+            self._fill()
+        self._dispatch()
 
     def starter_lost(self) -> None:
         """The template is gone, and with it the reports of its workers' ends: have a new one, and new workers."""
@@ -447,24 +471,32 @@ class Pool:
         if finished:
             stream.deliver(Results(chunk.base + chunk.received, finished, 0.0, 0.0, False, worker.pid))
         rest = done
-        if begun > done:
+        lost = chunk.lost + 1 if begun == chunk.first else 0  # it died before it had read the chunk
+        if begun > done or lost == PATIENCE:
             stream.deliver(Crash(chunk.base + done, worker.pid, exitcode))
-            rest = begun
+            rest, lost = max(begun, done + 1), 0
         if rest < chunk.stop and not stream.closed:
-            stream.ready.appendleft(chunk.part(rest, chunk.stop))
+            part = chunk.part(rest, chunk.stop)
+            part.lost = lost
+            stream.ready.appendleft(part)
         stream.deliver(Changed())
 
     def _give_up(self, error: Exception) -> None:
-        """No worker can be had: tell everybody. A pool that had workers before tries again with the next call."""
-        streams, self._streams = self._streams, deque()
+        """No worker can be had: tell everybody, and rest until somebody comes with new tasks."""
+        self._resting, self._futile = True, 0
+        self._idle.clear()
         for worker in list(self._workers.values()):
             worker.retired = True
+            chunk, worker.chunk = worker.chunk, None
+            if chunk is not None:  # its outcome is the error
+                chunk.owner.in_flight -= 1
             if worker.pid:
                 _kill(worker.pid)
-        if self.initializer is not None:
-            self.broken = error
-        self._futile = 0
-        for stream in streams:
+        self._break(error)
+
+    def _break(self, error: Exception) -> None:
+        """Give everybody who waits the error."""
+        for stream in list(self._streams):
             stream.ready.clear()
             stream.deliver(Broken(error))
 
@@ -503,6 +535,8 @@ class Pool:
         if message.kind == wire.READY:
             if message.flags & REFUSED:
                 self._refused(worker, message)
+                return
+            if worker.retired:  # given up before it was ready
                 return
             worker.pid = worker.pid or message.number
             worker.ready = True
@@ -544,7 +578,7 @@ class Pool:
             f"the initializer failed in a worker: {type(cause).__name__}: {cause}; no worker can start without it"
         )
         error.__cause__ = cause
-        worker.retired = True
+        self.broken = error
         self._give_up(error)
 
     def _free(self, worker: WorkerHandle) -> None:
@@ -566,16 +600,25 @@ class Pool:
     # the loop thread: chunks
 
     def _dispatch(self) -> None:
+        """Give ready chunks to idle workers, and see to it that there are enough of both."""
+        self._hand_out()
+        if self._idle:
+            self._look_for_work()
+        elif len(self._workers) < self.size and any(stream.ready for stream in self._streams):
+            if self.broken is not None:
+                self._break(self.broken)
+                return
+            if not self._workers:
+                self._resting = False
+            self._fill()
+
+    def _hand_out(self) -> None:
         """Give ready chunks to idle workers, the streams in turn."""
         while self._idle:
             chunk = self._next()
             if chunk is None:
                 break
             self._send(self._idle.popleft(), chunk)
-        if self._idle:
-            self._look_for_work()
-        elif len(self._workers) < self.size and any(stream.ready for stream in self._streams):
-            self._fill()
 
     def _next(self) -> Chunk | None:
         for _ in range(len(self._streams)):
@@ -594,15 +637,17 @@ class Pool:
             cut = chunk.first + self.max_tasks - worker.tasks
             chunk.owner.ready.appendleft(chunk.part(cut, chunk.stop))
             chunk.stop = cut
-        path = module_path()
-        if path != worker.path:  # grown since the worker started
-            worker.path = path
-            worker.channel.push(wire.PATH, [dumps(path)])
+        if worker.path != sys.path:  # it has grown since the worker was told
+            self._tell_path(worker, wire.PATH, module_path())
         worker.know(chunk.definition)
         chunk.number = next(self._chunks) & 0xFFFFFFFF or next(self._chunks)
         chunk.sent_at = monotonic()
         worker.run(chunk)
         self._flush(worker)
+
+    def _tell_path(self, worker: WorkerHandle, kind: int, content: object) -> None:
+        worker.path = list(sys.path)
+        worker.channel.push(kind, [dumps(content)])
 
     def _flush(self, worker: WorkerHandle) -> None:
         """Send what goes now; have the selector say when the rest can go."""
@@ -617,6 +662,11 @@ class Pool:
                 self._loop.watch(worker.channel.fileno(), lambda: self._readable(worker))
         elif not worker.writing:
             worker.writing = True
+            self._loop.call_soon(lambda: self._watch_writing(worker))
+
+    def _watch_writing(self, worker: WorkerHandle) -> None:
+        if worker.writing and worker.channel.fileno() >= 0:
+            assert self._loop is not None
             self._loop.watch(
                 worker.channel.fileno(), lambda: self._readable(worker), lambda: self._flush(worker)
             )

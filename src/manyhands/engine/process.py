@@ -98,7 +98,7 @@ class TemplateStarter:
         self.connection, theirs = _socket.socketpair()
         self.connection.setblocking(False)
         target = 3
-        code = f"import sys; sys.path[:] = {module_path()!r}; from manyhands.engine.template import main; main({target})"
+        code = f"import sys; sys.path[:] = {module_path()!r}; from manyhands.engine.template import main; main({target}, {os.getpid()})"
         actions: list[tuple[Any, ...]] = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]
         descriptor = theirs.fileno()
         if descriptor == target:  # dup2 onto itself would leave it to be closed
@@ -111,7 +111,7 @@ class TemplateStarter:
         try:
             self.pid = os.posix_spawn(
                 sys.executable, [*interpreter_arguments(), "-c", code], os.environ, file_actions=actions,
-                setsigmask=[], setsigdef=[signal.SIGPIPE, signal.SIGCHLD],
+                setsigmask=[signal.SIGINT], setsigdef=[signal.SIGPIPE, signal.SIGCHLD],
             )  # fmt: skip
         finally:
             theirs.close()
@@ -128,6 +128,8 @@ class TemplateStarter:
         self.connection.setblocking(True)  # a few bytes, which the template reads at once
         try:
             self.connection.sendmsg([request], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # the template has gone; its socket is about to say so
         except OSError as error:
             self._listener.failed(serial, error)
         finally:
@@ -138,6 +140,10 @@ class TemplateStarter:
         if self.connection.fileno() < 0:
             return
         self._loop.unwatch(self.connection.fileno())
+        try:
+            self.connection.shutdown(2)  # not only closed: a process forked at a bad moment may hold a copy
+        except OSError:  # the template has gone before
+            pass
         self.connection.close()
         try:
             os.waitpid(self.pid, 0)
@@ -194,24 +200,35 @@ class ForkStarter:
 
         from manyhands.engine import forked
 
-        lifeline = os.dup(self._lifeline)  # in the child, disown() closes ours
+        for stream in (sys.stdout, sys.stderr):  # what is in their buffers would be written by both
+            try:
+                stream.flush()
+            except Exception:  # closed, None, or not a stream
+                pass
+        lifeline = -1
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # the worker is not ready for it yet
         try:
+            lifeline = os.dup(self._lifeline)  # in the child, disown() closes ours
             with warnings.catch_warnings():
-                warnings.simplefilter(
-                    "ignore", DeprecationWarning
-                )  # about threads: it is what "fork" was chosen in spite of
+                # It is about threads: what "fork" was chosen in spite of.
+                warnings.simplefilter("ignore", DeprecationWarning)
                 pid = os.fork()
         except OSError as error:
             self._listener.failed(serial, error)
             return
         finally:
             if os.getpid() == self._owner:
-                os.close(lifeline)
+                signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+                if lifeline >= 0:
+                    os.close(lifeline)
         if not pid:
             forked.main(connection, journal, key, lifeline)
         if hasattr(os, "pidfd_open"):
-            self._watched[pid] = os.pidfd_open(pid)
-            self._loop.watch(self._watched[pid], lambda: self._ended(pid))
+            try:
+                self._watched[pid] = os.pidfd_open(pid)
+                self._loop.watch(self._watched[pid], lambda: self._ended(pid))
+            except OSError:  # no descriptor to be had: the closing of its channel will tell
+                pass
         self._listener.started(serial, pid)
 
     def poll(self, pid: int) -> None:

@@ -27,11 +27,13 @@ FORK, SPAWN = 0, 1
 STARTED, FAILED, ENDED = 0, 1, 2
 
 
-def main(control: int) -> None:
+def main(control: int, owner: int) -> None:
     """Serve until the control socket closes; a worker's process leaves from inside this function too.
 
     Args:
         control: the descriptor of the control socket.
+        owner: the pool's process. Its end is watched by itself as well: where it has forked children that hold copies of
+            its end of the socket, that does not close.
     """
     import _signal
     import _socket
@@ -41,6 +43,7 @@ def main(control: int) -> None:
     import manyhands.engine.worker  # so that every worker has it from its birth
 
     _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, [])  # held back so far, lest Ctrl-C end a template that was starting
     for name in ("SIGTERM", "SIGHUP"):  # the pool's process decides; its end ends us
         _signal.signal(getattr(_signal, name), _signal.SIG_IGN)
     _open_streams()
@@ -56,13 +59,17 @@ def main(control: int) -> None:
     poll = select.poll()
     poll.register(control, select.POLLIN)
     poll.register(woken, select.POLLIN)
+    end = _watch_owner(owner)
+    if end is not None:
+        poll.register(end, select.POLLIN)
+    own = [woken, waker, end] if end is not None else [woken, waker]
     children: set[int] = set()
     while True:
         ready = {descriptor for descriptor, _ in poll.poll()}
         if woken in ready:
             os.read(woken, 4096)
             _report_ends(connection, children)
-        if control in ready and not _serve(connection, (woken, waker), children):
+        if end in ready or (control in ready and not _serve(connection, own, children)):
             break
     for pid in children:
         try:
@@ -70,6 +77,17 @@ def main(control: int) -> None:
         except ProcessLookupError:
             pass
     os._exit(0)
+
+
+def _watch_owner(owner: int) -> int | None:
+    """Return a descriptor that becomes readable when the pool's process has ended, where the system has such."""
+    try:
+        descriptor = os.pidfd_open(owner)
+    except (AttributeError, OSError):
+        return None
+    if os.getppid() != owner:  # it had ended before, and its number may be another's by now
+        os._exit(0)
+    return descriptor
 
 
 def _open_streams() -> None:
@@ -102,7 +120,7 @@ def _reply(connection: Any, kind: int, first: int, second: int) -> None:
         pass  # the pool's process is gone; the next poll says so
 
 
-def _serve(connection: Any, own: tuple[int, int], children: set[int]) -> bool:
+def _serve(connection: Any, own: list[int], children: set[int]) -> bool:
     """Take one request; False when there are none any more."""
     try:
         data, descriptors = receive_descriptors(connection, REQUEST.size, 2)
@@ -123,7 +141,7 @@ def _serve(connection: Any, own: tuple[int, int], children: set[int]) -> bool:
     return True
 
 
-def _fork(connection: Any, own: tuple[int, int], descriptors: list[int], key: int) -> int:
+def _fork(connection: Any, own: list[int], descriptors: list[int], key: int) -> int:
     pid = os.fork()
     if pid:
         return pid
@@ -145,11 +163,13 @@ def _fork(connection: Any, own: tuple[int, int], descriptors: list[int], key: in
 
 def _spawn(descriptors: list[int], key: int) -> int:
     """Start a worker with an interpreter of its own, as the child of this process, so that its end is reported here."""
+    import _signal as signal
+
     code = f"import sys; sys.path[:] = {sys.path!r}; from manyhands.engine.template import spawned; spawned({descriptors}, {key})"
     for descriptor in descriptors:
         os.set_inheritable(descriptor, True)
     arguments = [*sys.orig_argv[: sys.orig_argv.index("-c")], "-c", code]
-    return os.posix_spawn(sys.executable, arguments, os.environ, setsigdef=[13, 17])
+    return os.posix_spawn(sys.executable, arguments, os.environ, setsigdef=[signal.SIGPIPE, signal.SIGCHLD])
 
 
 def spawned(descriptors: list[int], key: int) -> None:

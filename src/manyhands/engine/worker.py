@@ -50,18 +50,25 @@ def main(connection: Any, journal: int, key: int) -> None:
     """
     global inside
     inside = True
-    code = 1
+    code, process = 1, os.getpid()
     try:
         _guard_signals()
         book = Journal(journal)
         os.close(journal)
-        Worker(Channel(connection, key), book).serve()
+        worker = Worker(Channel(connection, key), book)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=worker.disown)
+        worker.serve()
         code = 0
     except (BrokenPipeError, ConnectionResetError):
         pass  # the pool is gone: nobody is left to tell
     except BaseException:  # noqa: BLE001
-        sys.excepthook(*sys.exc_info())
+        if os.getpid() == process:
+            sys.excepthook(*sys.exc_info())
     finally:
+        if os.getpid() != process:  # a child that a task forked came back from it: the answer is the worker's to give
+            _flush_streams()
+            os._exit(0)
         _leave(code)
 
 
@@ -73,6 +80,8 @@ def _guard_signals() -> None:
     import _signal
 
     _signal.signal(_signal.SIGINT, lambda *_: None)
+    if hasattr(_signal, "pthread_sigmask"):
+        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, {_signal.SIGINT})  # held back until here
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(_signal, name):
             _signal.signal(getattr(_signal, name), _signal.SIG_DFL)
@@ -109,7 +118,10 @@ class Worker:
     def __init__(self, channel: Channel, journal: Journal) -> None:
         self.channel = channel
         self.journal = journal
+        self.definitions: dict[int, memoryview] = {}  # those that are not loaded yet
         self.functions: dict[int, Callable[..., Any] | bytes] = {}
+        self.captured: dict[int, Any] = {}  # the globals that a function reads, as they are in the caller
+        self.current = 0  # the definition whose globals are in force
         self.watched: set[int] = set()
         self.encoder = Encoder()
 
@@ -118,9 +130,11 @@ class Worker:
             if message.kind == wire.RUN:
                 Run(self, message).run()
             elif message.kind == wire.DEFINE:
-                self.functions[message.definition] = define(message.body)
+                self.definitions[message.definition] = message.body
             elif message.kind == wire.FORGET:
                 self.functions.pop(message.definition, None)
+                self.captured.pop(message.definition, None)
+                self.definitions.pop(message.definition, None)
             elif message.kind == wire.PATH:
                 sys.path[:] = loads(message.body)
             elif message.kind == wire.SETUP:
@@ -128,6 +142,27 @@ class Worker:
                     return
             elif message.kind == wire.STOP:
                 return
+
+    def function(self, number: int) -> Callable[..., Any] | bytes:
+        """Return the function of that definition; it is loaded when the first of its tasks is about to begin."""
+        if number in self.definitions:
+            self.functions[number], self.captured[number] = define(self.definitions.pop(number))
+        if number != self.current:
+            # Its globals too: another definition of the same function may have brought others in the meantime.
+            self.current = number
+            if self.captured.get(number):
+                from manyhands.captured import apply
+
+                try:
+                    apply(self.captured[number])
+                except BaseException as error:  # noqa: BLE001
+                    return unloadable(error)
+        return self.functions[number]
+
+    def disown(self) -> None:
+        """In a process that a task has forked: channel and journal stay the worker's alone."""
+        self.channel.close()
+        self.journal.close()
 
     def set_up(self, body: memoryview) -> bool:
         """Take over what the pool says about itself, run the initializer, report; False when that failed."""
@@ -150,8 +185,8 @@ class Worker:
         return True
 
 
-def define(body: memoryview) -> Callable[..., Any] | bytes:
-    """Build a function from its definition; the packed exception where that fails, which its tasks will then raise."""
+def define(body: memoryview) -> tuple[Callable[..., Any] | bytes, Any]:
+    """Build a function from its definition: the function, or if that fails the exception for its tasks; and its globals."""
     try:
         target, constants, captured = loads(body)
         function: Callable[..., Any] = unwrap(loads(target))
@@ -159,18 +194,19 @@ def define(body: memoryview) -> Callable[..., Any] | bytes:
             from functools import partial
 
             function = partial(function, **loads(constants))
-        if captured:
-            from manyhands.captured import apply
-
-            apply(captured)
-        return function
+        return function, captured
     except BaseException as error:  # noqa: BLE001
-        from manyhands.transport.errors import pack
+        return unloadable(error), None
 
-        error.add_note(
-            "manyhands: a worker could not load the function; it must be importable there, or live in __main__"
-        )
-        return pack(error)
+
+def unloadable(error: BaseException) -> bytes:
+    """The outcome of every task of a function that the worker could not load."""
+    from manyhands.transport.errors import pack
+
+    error.add_note(
+        "manyhands: a worker could not load the function; it must be importable there, or live in __main__"
+    )
+    return pack(error)
 
 
 def unwrap(function: Any) -> Any:
@@ -200,17 +236,21 @@ class Run:
         words[RUNNING] = 0
         words[FIRST] = words[DONE] = message.first
         words[CHUNK] = message.number
-        function = self.worker.functions[message.definition]
+        words[RUNNING] = 1  # loading the function may end this process: on the account of the first task
+        function = self.worker.function(message.definition)
         if isinstance(function, bytes):
             self.refuse(function)
         else:
             self.work(*self.prepare(function))
-        _flush_streams()
+        words[RUNNING] = 0
         self.flush(wire.DONE)
 
     def refuse(self, failure: bytes) -> None:
         """Give every task the failure of its function."""
-        for _ in range(self.message.first, self.message.count):
+        words = self.worker.journal.words
+        for index in range(self.message.first, self.message.count):
+            if index >= words[LIMIT]:  # as in work()
+                break
             self.keep(failure, FAILED_ENTRY)
 
     def prepare(self, function: Callable[..., Any]) -> tuple[Callable[[Any], Any], Sequence[Any]]:
@@ -251,7 +291,6 @@ class Run:
         words, ends, data = journal.words, journal.ends, journal.data
         index, last, encode = message.first, message.count, self.worker.encoder.encode
         first, place, eager, clock = index, 0, message.flags & EAGER, perf_counter
-        words[RUNNING] = 1
         for item in items:
             if index >= words[LIMIT]:  # read after DONE was written, see transport.journal
                 break
@@ -281,7 +320,6 @@ class Run:
             if eager and clock() - self.flushed > FLUSH and index < last:
                 self.flush(wire.RESULTS)
                 first, place = index, 0
-        words[RUNNING] = 0
 
     def keep(self, result: bytes, kind: int) -> None:
         """Put one result into the journal, sending what is there first if it does not fit."""
@@ -312,6 +350,7 @@ class Run:
         words[FIRST] = words[DONE]
 
     def send(self, kind: int, parts: Sequence[Any], count: int) -> None:
+        _flush_streams()  # what a task has printed is out before its result is
         now = perf_counter()
         self.worker.channel.send(
             kind,

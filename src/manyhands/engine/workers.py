@@ -60,8 +60,14 @@ class WorkerHandle:
             ours.close()
             theirs.close()
             raise
+        try:
+            self._journal = Journal(descriptor)
+        except BaseException:  # mapping takes a descriptor, too
+            ours.close()
+            theirs.close()
+            os.close(descriptor)
+            raise
         self.channel = PoolChannel(ours, self.key)
-        self._journal = Journal(descriptor)
         return theirs, descriptor
 
     def know(self, definition: Definition) -> None:
@@ -95,7 +101,8 @@ class WorkerHandle:
         words = self._journal.words
         if words[journal.CHUNK] != chunk.number:
             return chunk.first
-        return max(chunk.received, words[journal.DONE] + words[journal.RUNNING])
+        # Between the last task and the end of the chunk nothing runs, though the worker has not said so yet.
+        return min(chunk.stop, max(chunk.received, words[journal.DONE] + words[journal.RUNNING]))
 
     def accounts(self, chunk: Chunk) -> tuple[int, int, Outcomes]:
         """After its death: tasks begun, tasks finished, and the finished results that it had not sent."""

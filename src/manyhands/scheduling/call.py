@@ -120,6 +120,7 @@ class Call:
         self._out = 0  # tasks that were sent and have not come back
         self._warned = False
         self._stopped = False
+        self._refused: BaseException | None = None  # what the watch could not send
         self._counted = False
 
     def stop(self) -> None:
@@ -141,6 +142,8 @@ class Call:
                     self._collect()
                 if self._stopped:
                     raise Stopped
+                if self._refused is not None:
+                    raise self._refused
                 run = self._take_run()
                 if run is not None:
                     yield run
@@ -298,12 +301,18 @@ class Call:
             if self._line is None:
                 if self.source.drained():
                     return None
-                self._engage_quickly()
+                try:
+                    self._engage_quickly()
+                except Exception:  # what cannot travel: the caller meets it itself, and says so
+                    return None
             assert self._line is not None
             if hasattr(iterator, "__setstate__"):
                 iterator.__setstate__(_END)  # past its end: the batch ends after the task that is running
             self._line.limit = max(1, self.workers - 1)  # the caller has a core for itself
-            self._feed(pull=False)
+            try:
+                self._feed(pull=False)
+            except Exception as error:
+                self._refused = error
         return None  # deliver() wakes it when there is room for more
 
     def _engage_quickly(self) -> None:

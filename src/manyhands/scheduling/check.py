@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
     from manyhands.functions import ParallelFunction
 
+#: A message is shown up to so many characters.
+WIDTH = 200
+#: What the caller sees when all is done.
+AFTERWARDS = " afterwards"
 #: What to do about each kind of difference.
 _ADVICE = {
     "value": "The result depends on the process: on what only one of the two has, on its state, on chance or time.",
@@ -57,7 +61,8 @@ class Difference(NamedTuple):
 
     def __str__(self) -> str:
         item = "" if self.item is None else f"item {self.item}: "
-        return f"{item}{self.place}: {self.here} here, {self.there} in a worker"
+        where = "with" if self.place.endswith(AFTERWARDS) else "in"
+        return f"{item}{self.place}: {self.here} here, {self.there} {where} a worker"
 
 
 class Report:
@@ -147,17 +152,15 @@ class _Check:
         try:
             self._run_there()
         except (UnpicklableError, InitializerError, StaleGlobalError) as error:
-            yield Difference(
-                None, "function", "the function", "runs", f"cannot run: {_first_paragraph(error)}"
-            )
+            yield Difference(None, "function", "the function", "runs", f"cannot run: {_first_line(error)}")
             return
         self._run_here()
         changed: set[str] = set()
         for index, there in self.there.items():
             here = self.here.get(index)
             if here is None:
-                ends = "not run, as it would end this process,"
-                yield Difference(index, "exception", "the outcome", ends, _raises(there.value))
+                unknown = "(not run: it would end this process)"
+                yield Difference(index, "exception", "the outcome", unknown, _raises(there.value))
                 continue
             found = _compare(index, here, there)
             if found is not None:
@@ -179,7 +182,7 @@ class _Check:
                     del self.frames[index]
                     there = f"cannot be unpickled: {type(error).__name__}: {error}"
                 else:
-                    there = _first_paragraph(refused(arguments, MANY, error))
+                    there = _first_line(refused(arguments, MANY, error))
                 shown = ", ".join(map(safe_repr, arguments))
                 yield Difference(index, "argument", "the arguments", shown, there)
 
@@ -191,9 +194,9 @@ class _Check:
         from manyhands.transport.serialize import Encoder
 
         function, options = self.function, self.function.settings
-        define(function._shipped(), self.constants)  # refuses with the words of a call  # noqa: SLF001
+        define(function._shipped(), self.constants)  # refuses with the words of a call
         plain = function.__wrapped__
-        probe = define(Probe(function._shipped(), plain, self.constants, globals_of(plain)), {})  # noqa: SLF001
+        probe = define(Probe(function._shipped(), plain, self.constants, globals_of(plain)), {})
         initializer = pack_initializer(options.initializer, options.initargs)
         pool = Pool(1, options.start_method, initializer, options.max_tasks_per_child)
         futures: dict[int, Future[Any]] = {index: Future() for index in self.frames}
@@ -208,7 +211,7 @@ class _Check:
     def _run_here(self) -> None:
         from manyhands.exceptions import WorkerCrashedError
 
-        plain, memory, options = self.function.__wrapped__, self.function._memory, self.function.settings  # noqa: SLF001
+        plain, memory, options = self.function.__wrapped__, self.function._memory, self.function.settings
         if options.initializer is not None and not memory.initialized:
             options.initializer(*options.initargs)
             memory.initialized = True
@@ -229,7 +232,7 @@ class _Check:
                 dumps({index: self.items[index] for index in wanted})
             )
             return together
-        except Exception:
+        except Exception:  # noqa: BLE001 - one by one, then
             return {index: loads(self.frames[index]) for index in wanted}
 
 
@@ -277,20 +280,15 @@ def _changes(index: int, here: list[Change], there: list[Change], told: set[str]
         if change.root.startswith("args[") or change.root not in told:
             told.add(change.root)
             yield Difference(
-                index,
-                change.kind,
-                f"{change.place} afterwards",
-                change.after,
-                f"still {change.before} for the caller",
+                index, change.kind, change.place + AFTERWARDS, change.after, f"still {change.before}"
             )
     known = {change.root for change in here} | told
     for change in there:
         if change.root not in known:
             if not change.root.startswith("args["):
                 told.add(change.root)
-            yield Difference(
-                index, change.kind, f"{change.place} afterwards", change.before, f"{change.after} in the copy"
-            )
+            after = f"{change.after} in the copy"
+            yield Difference(index, change.kind, change.place + AFTERWARDS, change.before, after)
 
 
 def _sorted(differences: Iterable[Difference]) -> list[Difference]:
@@ -305,11 +303,15 @@ def _sorted(differences: Iterable[Difference]) -> list[Difference]:
 
 
 def _raises(error: BaseException) -> str:
-    return f"raises {safe_repr(error)}"
+    return f"raises {type(error).__qualname__}: {_first_line(error)}".removesuffix(": ")
 
 
-def _first_paragraph(error: BaseException) -> str:
-    return str(error).partition("\n")[0]
+def _first_line(error: BaseException) -> str:
+    try:
+        text = str(error).partition("\n")[0]
+    except Exception:  # noqa: BLE001 - a __str__ may raise anything
+        text = safe_repr(error)
+    return text if len(text) < WIDTH else f"{text[: WIDTH - 3]}..."
 
 
 def _number(count: int, word: str) -> str:

@@ -32,7 +32,7 @@ LIMIT = 16 << 20
 #: So many functions are looked at.
 BOUND = 500
 
-_MISSING: Any = type("Missing", (), {"__repr__": lambda _: "nothing"})()
+_MISSING: Any = type("Missing", (), {"__repr__": lambda _: "not set"})()
 
 
 class Change(NamedTuple):
@@ -279,18 +279,20 @@ def _follow(names: dict[str, Any], chain: tuple[str, ...]) -> tuple[str, str, An
 
 
 def _plain(function: Any, depth: int = 20) -> Iterator[FunctionType]:
-    """Yield the functions that a call of a callable runs first."""
+    """Yield the functions that a call of a callable runs first: its own, and those that it wraps."""
     if isinstance(function, FunctionType):
         yield function
-    if depth and type(function).__module__ != "builtins" or isinstance(function, (FunctionType, MethodType)):
-        for name in ("__func__", "func", "__wrapped__"):
-            inner = getattr(function, name, None) if name != "func" or isinstance(function, partial) else None
-            if inner is not None:
-                yield from _plain(inner, depth - 1)
-                return
-    call = getattr(type(function), "__call__", None)  # noqa: B004 - the function it runs is wanted
-    if isinstance(call, FunctionType) and not isinstance(function, type):
-        yield call
+        inner = function.__dict__.get("__wrapped__")
+    elif isinstance(function, (MethodType, staticmethod, classmethod)):
+        inner = function.__func__
+    elif isinstance(function, partial):
+        inner = function.func
+    elif isinstance(function, (type, ModuleType)):
+        return
+    else:
+        inner = getattr(function, "__wrapped__", None) or getattr(type(function), "__call__", None)  # noqa: B004
+    if inner is not None and depth:
+        yield from _plain(inner, depth - 1)
 
 
 def _names(module: str) -> dict[str, Any]:
@@ -330,6 +332,8 @@ def _frozen(value: Any) -> bytes | tuple[int, int | None]:
 
 def _change(kind: str, root: str, before: Any, value: Any) -> Change | None:
     """Say what has changed; None when only the bytes have."""
+    if before == _frozen(_MISSING):
+        return Change(kind, root, root, "not set", safe_repr(value))
     if not isinstance(before, bytes):
         return Change(kind, root, root, "another object, or another length", safe_repr(value))
     found = mismatch(loads(before), value, root)

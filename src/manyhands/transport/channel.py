@@ -29,7 +29,8 @@ KINDS = frozenset({SETUP, PATH, DEFINE, FORGET, RUN, STOP, READY, RESULTS, DONE}
 #: key, kind, flags, number (of a chunk), definition, first (task), count (of tasks), seconds, seconds, size of the body
 HEADER = Struct("<QBBxxIIIIddQ")
 Fields = tuple[int, int, int, int, int, int, float, float, int]
-READ_SIZE = 1 << 18
+#: Small enough to come from the heap: a larger buffer would be mapped and unmapped for every message.
+READ_SIZE = 1 << 14
 _PARTS = 64  # of one sendmsg; the kernel's limit is 1,024
 
 
@@ -68,6 +69,7 @@ class Channel:
     def __init__(self, connection: socket.socket, key: int) -> None:
         self.connection = connection
         self.key = key
+        self._rest: Buffer = b""  # read and not yet given out
 
     def fileno(self) -> int:
         return self.connection.fileno()
@@ -83,34 +85,33 @@ class Channel:
 
     def receive(self) -> Message | None:
         """Wait for the next message; None when the other end is gone."""
-        head = self._exactly(HEADER.size)
-        if head is None:
-            return None
-        fields = parse(head, self.key)
-        body = self._exactly(fields[-1])
-        return None if body is None else Message(*fields[:-1], memoryview(body))
+        while len(self._rest) < HEADER.size:
+            data = self.connection.recv(READ_SIZE)  # most messages are there whole, with one system call
+            if not data:
+                return None
+            self._rest = bytes(self._rest) + data if self._rest else memoryview(data)
+        fields = parse(self._rest[: HEADER.size], self.key)
+        end = HEADER.size + fields[-1]
+        if end <= len(self._rest):
+            body = memoryview(self._rest)[HEADER.size : end]
+            self._rest = self._rest[end:]
+            return Message(*fields[:-1], body)
+        buffer = bytearray(fields[-1])
+        view, have = memoryview(buffer), len(self._rest) - HEADER.size
+        view[:have] = self._rest[HEADER.size :]
+        self._rest = b""
+        while have < len(buffer):
+            got = self.connection.recv_into(view[have:], min(len(buffer) - have, 1 << 30))
+            if not got:
+                return None
+            have += got
+        return Message(*fields[:-1], view)
 
     def send(self, kind: int, parts: Iterable[Buffer], **fields: int | float) -> None:
         """Write one message and wait until it has gone."""
         parts = list(parts)
         size = sum(map(len, parts))
         write_all(self.connection, [self.header(kind, size, **fields), *parts])  # type: ignore[arg-type]
-
-    def _exactly(self, size: int) -> bytearray | bytes | None:
-        if not size:
-            return b""
-        data = self.connection.recv(min(size, READ_SIZE))
-        if len(data) == size:  # nearly always: one system call, no second copy
-            return data
-        buffer = bytearray(size)
-        view, have = memoryview(buffer), len(data)
-        view[:have] = data
-        while 0 < len(data) and have < size:
-            got = self.connection.recv_into(view[have:], min(size - have, 1 << 30))
-            if not got:
-                return None
-            have += got
-        return buffer if have == size else None
 
 
 def parse(head: Buffer, key: int) -> Fields:

@@ -82,7 +82,8 @@ class Outcomes:
         return marshal.loads(b"[" + len(self.entries).to_bytes(4, "little") + self.data[:end])  # type: ignore[no-any-return]
 
     def since(self, first: int) -> Outcomes:
-        """Return the outcomes from some index on."""
+        """Return the outcomes from some index on; none if there are not so many."""
+        first = min(first, len(self.entries))
         start = self.entries[first - 1] & POSITION if first else 0
         rest = [entry - start for entry in self.entries[first:]]
         return Outcomes(rest, self.data[start:])

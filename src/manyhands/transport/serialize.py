@@ -85,31 +85,48 @@ def dumps(obj: object) -> bytes:
 
 def by_value(obj: object) -> bytes:
     """Pickle with everything that only this process knows written out."""
-    import cloudpickle
+    from io import BytesIO
 
-    if sys.version_info < (3, 15):
-        return cloudpickle.dumps(obj, protocol=PROTOCOL)  # type: ignore[no-any-return]
-    return _resolving(obj)
+    file = BytesIO()
+    _by_value_pickler()(file, protocol=PROTOCOL).dump(obj)
+    return file.getvalue()
 
 
-def _resolving(obj: object) -> bytes:
-    """As ``cloudpickle.dumps``, with lazy imports (PEP 810) resolved: cloudpickle 3.1 refuses them."""
-    import io
+_pickler: Any = None
+
+
+def _by_value_pickler() -> Any:
+    """``cloudpickle.Pickler``, with two answers of its own."""
+    global _pickler
+    if _pickler is not None:
+        return _pickler
     import types
+    from collections import ChainMap
+    from io import TextIOWrapper
 
     import cloudpickle
-
-    lazy: type = types.LazyImportType  # type: ignore[attr-defined]
 
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-        def reducer_override(self, obj: Any) -> Any:
-            if isinstance(obj, lazy):
-                return _itself, (obj.resolve(),)  # type: ignore[attr-defined]
-            return super().reducer_override(obj)
+        # A file that is open for reading would be read to its end, and arrive as a copy of its text in memory.
+        dispatch_table = ChainMap({TextIOWrapper: _refuse_file}, cloudpickle.Pickler.dispatch_table)
 
-    file = io.BytesIO()
-    Pickler(file, protocol=PROTOCOL).dump(obj)
-    return file.getvalue()
+    if hasattr(types, "LazyImportType"):  # 3.15; cloudpickle 3.1 refuses what a lazy import (PEP 810) has left
+        lazy: type = types.LazyImportType
+        ordinary = Pickler.reducer_override
+
+        def resolve(self: Any, obj: Any) -> Any:
+            return (_itself, (obj.resolve(),)) if isinstance(obj, lazy) else ordinary(self, obj)
+
+        Pickler.reducer_override = resolve
+    _pickler = Pickler
+    return Pickler
+
+
+def _refuse_file(file: Any) -> Any:
+    for name in ("stdout", "stderr"):
+        if file is getattr(sys, name):
+            return getattr, (sys, name)
+    raise TypeError(f"cannot pickle {type(file).__name__!r} object")
 
 
 def _itself(obj: Any) -> Any:

@@ -151,8 +151,9 @@ def type_name(kind: type) -> str:
     """Return the name of a class as one would write it.
 
     Example:
-        >>> type_name(int), type_name(ModuleType)
-        ('int', 'types.ModuleType')
+        >>> from collections import deque
+        >>> type_name(int), type_name(deque)
+        ('int', 'collections.deque')
     """
     return _full_name(kind).removeprefix("builtins.")
 

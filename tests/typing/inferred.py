@@ -1,0 +1,132 @@
+"""What type checkers infer for users of the package; ``test_typing`` has mypy and pyright read it. Never run."""
+
+# pyright: strict
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
+from typing import assert_type
+
+from manyhands import ParallelFunction, parallel_map
+
+
+@parallel_map
+def half(x: int, *, scale: float = 1.0) -> float:
+    return x / 2 * scale
+
+
+@parallel_map(max_workers=2, chunksize=10)
+def label(x: int, name: str, *, sep: str = "-") -> str:
+    return f"{x}{sep}{name}"
+
+
+@parallel_map()
+def three(x: int, y: str, z: bytes) -> tuple[int, str, bytes]:
+    return x, y, z
+
+
+@parallel_map
+def five(a: int, b: str, c: bytes, d: float, e: bool) -> None: ...
+
+
+# calling it is calling the function
+assert_type(half(3), float)
+assert_type(half(3, scale=2.0), float)
+assert_type(label(3, "a"), str)
+
+# map: one result for each item
+assert_type(half.map([1, 2]), list[float])
+assert_type(half.map(range(3), scale=2.0), list[float])
+assert_type(label.map([1], ["a"]), list[str])
+assert_type(label.map([1], iter("a"), sep="+"), list[str])
+assert_type(three.map([1], ["a"], [b"a"]), list[tuple[int, str, bytes]])
+assert_type(five.map([1], ["a"], [b"a"], [1.0], [True]), list[None])
+
+# starmap, imap, imap_unordered
+assert_type(label.starmap([(1, "a")], sep="+"), list[str])
+assert_type(half.imap([1]), Iterator[float])
+assert_type(label.imap([1], ["a"], sep="+"), Iterator[str])
+assert_type(three.imap([1], ["a"], [b"a"]), Iterator[tuple[int, str, bytes]])
+assert_type(half.imap_unordered([1]), Iterator[float])
+assert_type(label.imap_unordered([1], ["a"]), Iterator[str])
+assert_type(three.imap_unordered([1], ["a"], [b"a"]), Iterator[tuple[int, str, bytes]])
+
+# submit: a future of the result
+assert_type(half.submit(1), Future[float])
+assert_type(half.submit(1, scale=2.0).result(), float)
+
+
+async def awaiting() -> None:
+    assert_type(await half.amap([1], scale=2.0), list[float])
+    assert_type(await label.amap([1], ["a"]), list[str])
+
+
+# options: a copy of the same type
+assert_type(label.options(max_workers=3).map([1], ["a"]), list[str])
+
+# the decorator as a function
+assert_type(parallel_map(len).map(["a"]), list[int])
+assert_type(parallel_map(str).map([1]), list[str])
+assert_type(parallel_map(half.__wrapped__).map([1]), list[float])
+assert_type(parallel_map(half).map([1]), list[float])
+assert_type(parallel_map(functools.partial(label.__wrapped__, sep="+")).map([1], ["a"]), list[str])
+assert_type(parallel_map(max_workers=2)(half.__wrapped__).map([1], scale=2.0), list[float])
+
+
+# a decorated function is passed on as any other callable
+def apply(function: ParallelFunction[[int], float], items: Iterable[int]) -> list[float]:
+    return function.map(items)
+
+
+class Adder:
+    @parallel_map
+    def add(self, x: int, *, twice: bool = False) -> int:
+        return x * (1 + twice)
+
+    @parallel_map(max_workers=2)
+    def with_options(self, x: int) -> str:
+        return str(x)
+
+    @parallel_map
+    @staticmethod
+    def outer_static(x: int) -> float:
+        return x / 2
+
+    @staticmethod
+    @parallel_map
+    def inner_static(x: int) -> float:
+        return x / 2
+
+    @parallel_map
+    @classmethod
+    def outer_class(cls, x: int) -> float:
+        return x / 2
+
+    @classmethod
+    @parallel_map
+    def inner_class(cls, x: int) -> float:
+        return x / 2
+
+
+class Special(Adder): ...
+
+
+# methods are bound, from a subclass too
+assert_type(Adder().add(1), int)
+assert_type(Adder().add.map([1], twice=True), list[int])
+assert_type(Special().add.map([1]), list[int])
+assert_type(Adder().with_options.map([1]), list[str])
+assert_type(Adder.add.map([Adder()], [1]), list[int])
+assert_type(Adder().add.submit(1).result(), int)
+assert_type(parallel_map(Adder().add).map([1]), list[int])
+
+# static and class methods, whichever decorator comes first
+assert_type(Adder.outer_static(1), float)
+assert_type(Adder.outer_static.map([1]), list[float])
+assert_type(Adder().outer_static.map([1]), list[float])
+assert_type(Adder.inner_static.map([1]), list[float])
+assert_type(Adder.outer_class.map([1]), list[float])
+assert_type(Adder().outer_class.map([1]), list[float])
+assert_type(Special.inner_class.map([1]), list[float])
