@@ -5,7 +5,6 @@ import socket
 import sys
 import sysconfig
 import threading
-from collections import namedtuple
 from pathlib import Path
 
 from manyhands import UnpicklableError, parallel_map
@@ -38,13 +37,16 @@ def make_local_class() -> object:
     return Local()
 
 
+def make_function(lock: object) -> object:
+    return lambda: lock
+
+
 source = Path(sysconfig.get_path("stdlib")) / "this.py"
 outer = 3
 with source.open() as file, socket.socket() as sock:
     things = {
         "a lambda": lambda x: x * outer,
         "an object of a local class": make_local_class(),
-        "a namedtuple of this script": namedtuple("Point", "x y")(1, 2),
         "a module": sys,
         "a file in memory": io.StringIO("text"),
         "an object that leaves its lock behind": Connection("localhost"),
@@ -53,7 +55,7 @@ with source.open() as file, socket.socket() as sock:
         "a lock": threading.Lock(),
         "a generator": (line for line in file),
         "a lock inside a list inside a dictionary": {"jobs": [{"lock": threading.Lock()}]},
-        "a closure over a lock": (lambda lock: lambda: lock)(threading.Lock()),
+        "a function that uses a lock": make_function(threading.Lock()),
     }
     for name, thing in things.items():
         error = kind.submit(thing).exception()

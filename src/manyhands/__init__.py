@@ -12,13 +12,13 @@ Importing the package loads what decorating needs and no more; the rest comes wh
 
 from __future__ import annotations
 
-
 from manyhands import _startup as _startup
 from manyhands._version import __version__
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
     from manyhands.backends.processes import shutdown
     from manyhands.decorators import parallel_map
     from manyhands.engine.cores import cpu_count

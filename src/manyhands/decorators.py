@@ -66,7 +66,7 @@ def parallel_map(function: Any = None, /, **options: Any) -> Any:
 
 def _check(function: Any) -> None:
     """Refuse what cannot be mapped."""
-    if isinstance(function, type) or isinstance(function, (staticmethod, classmethod)):
+    if isinstance(function, (type, staticmethod, classmethod)):
         return
     if not callable(function):
         raise TypeError(

@@ -22,6 +22,7 @@ from _pickle import PicklingError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
     from manyhands._broken import InitializerError, WorkerCrashedError
 
 __all__ = [

@@ -433,8 +433,9 @@ class ParallelFunction(Generic[P, R]):
     def __reduce__(self) -> Any:
         from manyhands.transport.serialize import reference
 
-        if reference(self) is not None:
-            return self.__qualname__
+        found = reference(self)
+        if found is not None:
+            return found[1]
         return _restore, (self.__wrapped__, self._changes)
 
     def __repr__(self) -> str:
@@ -452,7 +453,7 @@ class ParallelFunction(Generic[P, R]):
         return self if reference(self) is not None else self.__wrapped__
 
     def _all(self, iterables: tuple[Any, ...], constants: dict[str, Any], shape: int) -> list[Any]:
-        runs = list(self._call(iterables, constants, shape).runs())
+        runs: list[list[Any]] = list(self._call(iterables, constants, shape).runs())
         if len(runs) < 2:
             return runs[0] if runs else []
         results = max(runs, key=len)  # the others are put around the largest: it is not copied
@@ -476,7 +477,7 @@ class ParallelFunction(Generic[P, R]):
                 for run in runs:
                     yield from run
             finally:
-                runs.close()  # type: ignore[attr-defined]
+                runs.close()
 
         return results()
 

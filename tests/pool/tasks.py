@@ -80,6 +80,10 @@ def note(path: str, text: object) -> None:
     os.close(descriptor)
 
 
+def note_pid(path: str) -> None:
+    note(path, os.getpid())
+
+
 def noted_double(number: int, path: str) -> int:
     note(path, number)
     return 2 * number
@@ -192,14 +196,22 @@ def exhaust_memory() -> bytearray:
 
 # initializers
 
+current: Any = None
 settings: dict[str, Any] = {}
 
 
 def initialize(value: Any) -> None:
+    """Set up a worker as programs do: by a global, and by filling one."""
+    global current
+    current = value
     settings["value"] = value
 
 
-def initialized() -> Any:
+def assigned() -> Any:
+    return current
+
+
+def filled() -> Any:
     return settings.get("value")
 
 

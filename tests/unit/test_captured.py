@@ -1172,4 +1172,4 @@ def test_nothing_dear_is_needed_at_decoration() -> None:
     assert source.origin is not None
     with open(source.origin, encoding="utf-8") as file:
         top = [line for line in file if line.startswith(("import ", "from "))]
-    assert top == ["from __future__ import annotations\n", "from typing import TYPE_CHECKING, Any\n"]
+    assert top == ["from __future__ import annotations\n"]

@@ -42,7 +42,7 @@ DEAR = frozenset(
 )
 
 #: Our own modules that only a parallel call needs.
-LATER = ("manyhands.backends.", "manyhands.engine", "manyhands.transport")
+LATER = ("manyhands.engine.pool", "manyhands.engine.worker", "manyhands.transport.serialize", "manyhands.transport.channel")
 
 
 def loaded_by(code: str) -> set[str]:

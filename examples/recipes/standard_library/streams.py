@@ -45,7 +45,9 @@ def grouped(lines: Iterable[str], size: int) -> Iterator[list[str]]:
     return iter(lambda: list(islice(lines, size)), [])
 
 
-def in_order(pool: Executor, function: Callable[..., Any], items: Iterable[Any], ahead: int = 8) -> Iterator[Any]:
+def in_order(
+    pool: Executor, function: Callable[..., Any], items: Iterable[Any], ahead: int = 8
+) -> Iterator[Any]:
     """As pool.map(), which reads the whole of its input first: submit a few, take the oldest, submit one more."""
     waiting: deque[Any] = deque()
     try:
@@ -60,7 +62,9 @@ def in_order(pool: Executor, function: Callable[..., Any], items: Iterable[Any],
             future.cancel()
 
 
-def as_finished(pool: Executor, function: Callable[..., Any], items: Iterable[Any], ahead: int = 8) -> Iterator[Any]:
+def as_finished(
+    pool: Executor, function: Callable[..., Any], items: Iterable[Any], ahead: int = 8
+) -> Iterator[Any]:
     """As concurrent.futures.as_completed(), which wants all futures to be there at the beginning."""
     waiting: set[Any] = set()
     for item in items:

@@ -5,7 +5,6 @@ import socket
 import sys
 import sysconfig
 import threading
-from collections import namedtuple
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -22,6 +21,10 @@ def make_local_class() -> object:
     return Local()
 
 
+def make_function(lock: object) -> object:
+    return lambda: lock
+
+
 def main() -> None:
     source = Path(sysconfig.get_path("stdlib")) / "this.py"
     outer = 3
@@ -29,7 +32,6 @@ def main() -> None:
         things = {
             "a lambda": lambda x: x * outer,
             "an object of a local class": make_local_class(),
-            "a namedtuple of this script": namedtuple("Point", "x y")(1, 2),
             "a module": sys,
             "a file in memory": io.StringIO("text"),
             "an open file": file,
@@ -37,7 +39,7 @@ def main() -> None:
             "a lock": threading.Lock(),
             "a generator": (line for line in file),
             "a lock inside a list inside a dictionary": {"jobs": [{"lock": threading.Lock()}]},
-            "a closure over a lock": (lambda lock: lambda: lock)(threading.Lock()),
+            "a function that uses a lock": make_function(threading.Lock()),
         }
         for name, thing in things.items():
             error = pool.submit(kind, thing).exception()

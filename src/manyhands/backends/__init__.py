@@ -6,14 +6,13 @@ backend of its own: it is a call that never leaves its caller.
 
 from __future__ import annotations
 
-
 from manyhands.backends.processes import Processes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
     from typing import Protocol as _Protocol
-    from collections.abc import Sequence
 
     from manyhands.engine.pool import Deliver
     from manyhands.options import Options
@@ -61,6 +60,12 @@ class Backend(_Protocol):
 
     def warm(self) -> bool:
         """Tell whether workers are running already."""
+
+    def missed(self) -> float:
+        """Return the seconds that calls would have saved so far, had there been workers."""
+
+    def miss(self, seconds: float) -> None:
+        """Add to them."""
 
     def open(self, function: Any, constants: dict[str, Any], shape: int, deliver: Deliver, *, eager: bool) -> Line:
         """Begin a call; starts workers if there are none. ``eager``: results are wanted as soon as they are there."""

@@ -247,7 +247,7 @@ class Crew:
         error: Exception | None = None
         try:
             getattr(self.initializer, "__manyhands__", self.initializer)(*self.initargs)
-        except BaseException as cause:  # noqa: BLE001 - whatever it raises, no task can start without it
+        except BaseException as cause:
             from manyhands.exceptions import InitializerError
 
             error = InitializerError(
@@ -301,7 +301,7 @@ class Crew:
         while place < stop and not line.closed:
             try:
                 outcomes.append((False, function(items[place])))
-            except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt are a task's outcome too
+            except BaseException as error:
                 outcomes.append((True, error.with_traceback(_theirs(error))))
             place += 1
             now = clock()
@@ -331,7 +331,7 @@ def run_task(task: Task) -> None:
         return
     try:
         result = function(*args, **kwargs)
-    except BaseException as error:  # noqa: BLE001 - it is the future's outcome
+    except BaseException as error:
         future.set_exception(error)
     else:
         future.set_result(result)

@@ -14,8 +14,8 @@ from manyhands.engine.cores import cpu_count
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
     from collections.abc import Sequence
+    from typing import Any
 
     from manyhands.engine.definitions import Packed
     from manyhands.engine.pool import Definition, Deliver, Pool, Stream
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 EAGER = 16
 
 _pools: dict[tuple[Any, ...], Pool] = {}
+_missed = 0.0
 _lock = _thread.allocate_lock()
 _submissions: dict[Pool, Submissions] = {}
 
@@ -62,6 +63,15 @@ class Processes:
     def warm(self) -> bool:
         pool = _pools.get(self.key())
         return pool is not None and pool.ready_count > 0 and pool.owner == os.getpid()
+
+    def missed(self) -> float:
+        """Return the seconds that calls would have saved so far, had there been workers."""
+        return _missed
+
+    def miss(self, seconds: float) -> None:
+        """Add to them."""
+        global _missed
+        _missed += seconds
 
     def pool(self) -> Pool:
         """The pool for these options, made if there is none yet."""

@@ -75,6 +75,13 @@ class Threads:
         crew.grow(self.workers)
         return crew
 
+    def missed(self) -> float:
+        """Return 0: threads start at once."""
+        return 0.0
+
+    def miss(self, seconds: float) -> None:
+        """Forget it: threads start at once."""
+
     def open(
         self, function: Any, constants: dict[str, Any], shape: int, deliver: Deliver, *, eager: bool
     ) -> ThreadLine:

@@ -14,9 +14,10 @@ when first used: a program that only decorates pays for ``updates`` alone.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from manyhands.captured.reads import GlobalRef, globals_read
     from manyhands.captured.updates import lost_nonlocals, lost_updates, warn_lost_updates
     from manyhands.captured.values import apply, snapshot

@@ -15,10 +15,10 @@ from types import (
     UnionType,
     WrapperDescriptorType,
 )
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import TypeGuard
+    from typing import Any, TypeGuard
 
 ATOMIC = frozenset({int, float, complex, str, bytes, bool, type(None)})
 """Immutable types that refer to nothing."""
@@ -61,7 +61,7 @@ def wrapped(value: Any) -> Any:
         if any("__wrapped__" in vars(base) for base in type(value).__mro__):
             return value.__wrapped__
         return object.__getattribute__(value, "__dict__").get("__wrapped__")
-    except Exception:  # noqa: BLE001 - has no __dict__, or is a proxy with nothing behind it
+    except Exception:
         return None
 
 
@@ -74,7 +74,7 @@ def is_at_home(value: Any, module: str, name: str) -> bool:
     """Return whether a function or class is found where it says it is; True for those that do not say."""
     try:
         home, own = value.__module__, value.__qualname__
-    except Exception:  # noqa: BLE001 - as in wrapped
+    except Exception:
         return True
     return type(home) is not str or type(own) is not str or (home, own) == (module, name)
 

@@ -6,11 +6,11 @@ such an assignment, which is nearly every one, the answer costs a few microsecon
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from types import CodeType, FunctionType
+    from typing import Any
 
 #: Wrappers around wrappers are followed so many steps.
 LAYERS = 50
@@ -167,7 +167,7 @@ def layers(func: object) -> list[CodeType]:
             continue
         try:
             pending += _inside(obj)
-        except Exception:  # noqa: BLE001 - a callable's own __getattr__ may raise anything; then it shows no code
+        except Exception:
             continue
     return found
 

@@ -10,14 +10,14 @@ from __future__ import annotations
 import sys
 from _pickle import Pickler, dumps, loads
 from types import BuiltinFunctionType, FunctionType
-from typing import TYPE_CHECKING, Any
 
 from manyhands.captured.kinds import ATOMIC, MISSING, is_lazy, is_module, namespace, settled
 from manyhands.exceptions import StaleGlobalError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import Literal, TypeAlias
+    from typing import Any, Literal, TypeAlias
 
     from manyhands.captured.reads import GlobalRef
 
@@ -120,7 +120,7 @@ def apply(captured: Iterable[Captured]) -> None:
             __import__(module)
         except KeyboardInterrupt:
             raise
-        except BaseException:  # noqa: BLE001 - whatever it is, the function meets it where it imports that module
+        except BaseException:
             continue
         try:
             holder, attribute = _holder(module, name)
@@ -240,7 +240,7 @@ def _pickled(value: Any, limit: int) -> tuple[bytes | None, str]:
             data = b"".join(file.parts)
         except KeyboardInterrupt:
             raise
-        except BaseException:  # noqa: BLE001 - __reduce__ may raise anything, SystemExit too
+        except BaseException:
             data = None
         if file.left < 0:
             return None, TOO_LARGE
@@ -257,7 +257,7 @@ def _pickled(value: Any, limit: int) -> tuple[bytes | None, str]:
 def _module_of(value: Any) -> Any:
     try:
         return value.__module__
-    except Exception:  # noqa: BLE001 - a proxy may raise anything
+    except Exception:
         return None
 
 
@@ -266,7 +266,7 @@ def _length(value: Any) -> int | None:
     if type(value).__module__ in ("builtins", "collections", "array"):
         try:
             return len(value)
-        except Exception:  # noqa: BLE001 - has none, or is not to be asked
+        except Exception:
             return None
     return None
 
@@ -276,7 +276,7 @@ def _bytes_held(value: Any) -> int:
         return 0
     try:
         size = value.nbytes
-    except Exception:  # noqa: BLE001 - as above
+    except Exception:
         return 0
     return size if type(size) is int else 0
 
@@ -289,7 +289,7 @@ def _form(value: Any) -> Form:
     if hasattr(kind, "shape"):
         try:
             shape, dtype = tuple(map(int, value.shape)), str(getattr(value, "dtype", ""))
-        except Exception:  # noqa: BLE001 - something else that calls its attributes so
+        except Exception:
             shape, dtype = None, ""
     return f"{kind.__module__}.{kind.__qualname__}", _length(value), shape, dtype, _sample(value)
 
@@ -315,7 +315,7 @@ def _sample(value: Any) -> int:
         else:
             whole = memoryview(value).cast("B")
             parts = [bytes(whole[place : place + SAMPLE]) for place in _places(len(whole), SAMPLE)]
-    except Exception:  # noqa: BLE001 - no buffer, or not in one piece, or one that Python code hands out
+    except Exception:
         return 0
     return crc32(b"".join(parts))
 

@@ -16,8 +16,8 @@ from manyhands.transport.serialize import dumps, reference
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
     from collections.abc import Sequence
+    from typing import Any
 
     from manyhands.transport.serialize import Encoder
 
@@ -79,7 +79,7 @@ def refused(item: Any, shape: int, error: BaseException) -> BaseException:
     ]:
         try:
             dumps(part)
-        except BaseException as failure:  # noqa: BLE001
+        except BaseException as failure:
             return refuse(part, root, failure, dumps)
     return refuse(item, "args", error, dumps)
 

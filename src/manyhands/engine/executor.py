@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+import sys
 import threading
 import weakref
 from collections import deque
@@ -12,13 +14,13 @@ from time import monotonic
 from manyhands.engine.definitions import define, pack_initializer, refused
 from manyhands.engine.pool import Pool
 from manyhands.engine.submissions import FULL, Submissions
-from manyhands.options import Options
+from manyhands.options import Options, validated
 from manyhands.transport.serialize import Encoder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, ParamSpec, TypeVar
     from collections.abc import Callable, Iterable, Iterator
+    from typing import Any, ParamSpec, TypeVar
 
     P = ParamSpec("P")
     T = TypeVar("T")
@@ -68,14 +70,16 @@ class ProcessPool(Executor):
         from manyhands.engine.cores import cpu_count
 
         options = Options().changed(
-            {
-                "max_workers": max_workers,
-                "start_method": start_method,
-                "initializer": initializer,
-                "initargs": initargs,
-                "max_tasks_per_child": max_tasks_per_child,
-                **({"mp_context": mp_context} if mp_context is not None else {}),
-            }
+            validated(
+                {
+                    "max_workers": max_workers,
+                    "start_method": start_method,
+                    "initializer": initializer,
+                    "initargs": initargs,
+                    "max_tasks_per_child": max_tasks_per_child,
+                    **({"mp_context": mp_context} if mp_context is not None else {}),
+                }
+            )
         )
         packed = pack_initializer(initializer, initargs)
         self._pool = Pool(
@@ -112,6 +116,7 @@ class ProcessPool(Executor):
         """
         if not callable(fn):
             raise TypeError(f"submit needs a function, not {fn!r:.60} (a {type(fn).__name__})")
+        self._pool.check_owner()
         with self._lock:
             if self._shut_down:
                 raise RuntimeError("cannot schedule new futures after shutdown: the pool has been shut down")
@@ -127,7 +132,7 @@ class ProcessPool(Executor):
         queue(submissions, fn, args, kwargs, future)
         return future
 
-    def map(  # type: ignore[override]
+    def map(
         self,
         fn: Callable[..., T],
         *iterables: Iterable[Any],
@@ -157,7 +162,7 @@ class ProcessPool(Executor):
             [1, 2]
         """
         for name, value in (("chunksize", chunksize), ("buffersize", buffersize)):
-            Options().changed({name: value})
+            validated({name: value})
         deadline = None if timeout is None else timeout + monotonic()
         tasks: Iterator[Any] = zip(*iterables, strict=False)
         if chunksize > 1:
@@ -178,21 +183,70 @@ class ProcessPool(Executor):
             >>> pool = ProcessPool(1)
             >>> pool.shutdown()
         """
-        with self._lock:
-            self._shut_down = True
-            submissions = self._submissions
+        submissions = self._close()
         if submissions is not None:
             if cancel_futures:
                 submissions.cancel_pending()
             if not wait or self._pool.in_loop():
-                threading.Thread(
-                    target=_finish, args=(submissions, self._pool), name="manyhands-shutdown"
-                ).start()
+                self._finish_elsewhere(submissions)
                 return
             submissions.wait()
+        self._let_go()
+
+    def kill_workers(self) -> None:
+        """End every worker at once, whatever it is doing, and the pool with them.
+
+        Tasks that were running have a ``WorkerCrashedError``; those that had not begun are cancelled. For tasks that never
+        end; a ``with`` block that is left by an exception does this, too.
+
+        Example:
+            >>> import time
+            >>> pool = ProcessPool(1)
+            >>> future = pool.submit(time.sleep, 3600)
+            >>> pool.kill_workers()
+            >>> future.done()
+            True
+        """
+        self._kill("kill_workers()")
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Wait for what was submitted; after an exception, end it: nobody is left who would take the results."""
+        if error is None:
+            self.shutdown()
+        else:
+            self._kill(f"leaving the with block by {type(error).__name__}")
+
+    def _kill(self, reason: str) -> None:
+        from manyhands.exceptions import WorkerCrashedError
+
+        submissions = self._close()
+        if submissions is not None:
+            submissions.cancel_pending()
+            submissions.fail(WorkerCrashedError(f"{reason} has ended the pool while this task was under way"))
+            if self._pool.in_loop():
+                self._finish_elsewhere(submissions)
+                return
+        self._let_go()
+
+    def _close(self) -> Submissions | None:
+        """Take no more tasks; return those there are, if they are this process's."""
+        if self._pool.owner != os.getpid():  # a forked child's copy: the lock may be held by a thread that is not here
+            self._shut_down = True
+            return None
+        with self._lock:
+            self._shut_down = True
+            return self._submissions
+
+    def _finish_elsewhere(self, submissions: Submissions) -> None:
+        threading.Thread(target=_finish, args=(submissions, self._pool), name="manyhands-shutdown").start()
+
+    def _let_go(self) -> None:
         _open.discard(self)
         self._finalizer.detach()
         self._pool.close()
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a ProcessPool belongs to the process that made it; make one in the task")
 
     def __repr__(self) -> str:
         return f"<ProcessPool of {self._pool.size}{', shut down' if self._shut_down else ''}>"
@@ -206,7 +260,7 @@ def queue(submissions: Submissions, function: Any, args: Any, kwargs: Any, futur
             frame = Encoder().encode((args, kwargs))
         except BaseException as error:
             raise refused((args, kwargs), FULL, error) from error
-    except BaseException as error:  # noqa: BLE001
+    except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
             raise
         future.set_running_or_notify_cancel()
@@ -221,7 +275,15 @@ def run_chunk(function: Callable[..., T], chunk: list[tuple[Any, ...]]) -> list[
 
 
 def _ahead(futures: Iterator[Future[T]], buffersize: int | None) -> deque[Future[T]]:
-    return deque(itertools.islice(futures, buffersize) if buffersize else futures)
+    """Submit what may be ahead of the consumer; nothing stays submitted when the input raises."""
+    submitted: deque[Future[T]] = deque()
+    try:
+        submitted.extend(itertools.islice(futures, buffersize))
+    except BaseException:
+        for future in submitted:
+            future.cancel()
+        raise
+    return submitted
 
 
 def _results(waiting: deque[Future[T]], more: Iterator[Future[T]], deadline: float | None) -> Iterator[T]:
@@ -269,4 +331,12 @@ _registered: list[bool] = []
 
 def _at_exit() -> None:
     for pool in list(_open):
-        pool.shutdown()
+        if interrupted():
+            pool._kill("Ctrl-C")
+        else:
+            pool.shutdown()
+
+
+def interrupted() -> bool:
+    """Tell, at the end of the program, whether Ctrl-C has ended it: then nobody wants to wait for what is pending."""
+    return isinstance(getattr(sys, "last_value", None), KeyboardInterrupt) and not hasattr(sys, "ps1")

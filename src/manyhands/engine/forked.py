@@ -26,7 +26,7 @@ def main(connection: Any, journal: int, key: int, lifeline: int) -> None:
         key: the channel's key.
         lifeline: the reading end of the program's lifeline.
     """
-    import _signal
+    import _signal  # type: ignore[import-not-found]  # signal costs an import of enum
     import atexit
 
     from manyhands.engine import worker

@@ -134,7 +134,7 @@ class Loop:
         try:
             with self.guard:
                 action()
-        except BaseException:  # noqa: BLE001
+        except BaseException:
             if sys.stderr is not None:
                 sys.excepthook(*sys.exc_info())
 

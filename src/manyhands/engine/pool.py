@@ -44,8 +44,8 @@ from manyhands.transport.serialize import dumps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
     from collections.abc import Callable, Sequence
+    from typing import Any
 
     from manyhands.engine.process import Starter
     from manyhands.transport.channel import Message
@@ -265,6 +265,17 @@ class Pool:
                     raise
                 loop.call_soon(self._fill)
 
+    def check_owner(self) -> None:
+        """Refuse to be used in a forked child.
+
+        Raises:
+            RuntimeError: this process is not the one that made the pool.
+        """
+        if self.owner != os.getpid():
+            raise RuntimeError(
+                f"this pool belongs to process {self.owner}, and this is process {os.getpid()}, forked from it; make a pool here"
+            )
+
     @property
     def running(self) -> bool:
         """Whether the loop thread exists."""
@@ -282,10 +293,7 @@ class Pool:
 
     def open(self, deliver: Deliver, limit: int) -> Stream:
         """Begin a stream of chunks."""
-        if self.owner != os.getpid():
-            raise RuntimeError(
-                f"this pool belongs to process {self.owner}, and this is process {os.getpid()}, forked from it; make a pool here"
-            )
+        self.check_owner()
         self.start()
         self.grow(limit)
         stream = Stream(self, deliver, limit)
@@ -703,7 +711,8 @@ class Pool:
     def _move(self, worker: WorkerHandle) -> None:
         """Take the second part of what a worker has not begun."""
         chunk = worker.chunk
-        assert chunk is not None and self._loop is not None
+        assert chunk is not None
+        assert self._loop is not None
         place = cut(worker.begun(chunk), chunk.stop, len(self._idle))
         worker.limit(place)
 

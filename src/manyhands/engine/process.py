@@ -16,6 +16,7 @@ from manyhands import _startup
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Protocol
+
     from manyhands.engine.loop import Loop
 
     class Listener(Protocol):
@@ -258,7 +259,7 @@ class ForkStarter:
         self.disown()
 
     def disown(self) -> None:
-        """In a forked child: the workers are not ours. (A worker keeps its reading end: see ``forked``.)"""
+        """In a forked child: the workers are not ours; each keeps its reading end, see ``forked``."""
         for descriptor in (self._lifeline, self._hold, *self._watched.values()):
             if descriptor >= 0:
                 os.close(descriptor)

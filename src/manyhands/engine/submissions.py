@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from concurrent.futures import Future
 
 from manyhands.engine.pool import Broken, Crash, Results
 from manyhands.transport.errors import unpack
@@ -16,8 +15,9 @@ from manyhands.transport.serialize import loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
     from collections.abc import Callable
+    from concurrent.futures import Future
+    from typing import Any
 
     from manyhands.engine.pool import Definition, Event, Pool
 
@@ -34,7 +34,7 @@ class Submissions:
 
     Args:
         pool: the pool; started with the first submission.
-        name: makes the error of a task that crashed its worker, from pid and exit code.
+        crashed: makes the error of a task that crashed its worker, from pid and exit code.
     """
 
     def __init__(self, pool: Pool, crashed: Callable[[int, int | None], BaseException]) -> None:
@@ -83,7 +83,7 @@ class Submissions:
             self._idle.notify_all()
         for future in futures:
             if not future.done() and (future.running() or future.set_running_or_notify_cancel()):
-                future.set_exception(error)
+                resolve(future, error=error)
 
     def close(self, *, kill: bool) -> None:
         self._stream.close(kill=kill)
@@ -104,6 +104,7 @@ class Submissions:
                 entry = self._pending.popleft()
                 if entry[0].set_running_or_notify_cancel():
                     group.append(entry)
+            self._stream.limit = self._pool.size  # which may have grown
             base, self._count = self._count, self._count + len(group)
             for place, (future, _, _) in enumerate(group):
                 self._running[base + place] = future
@@ -124,7 +125,7 @@ class Submissions:
         elif isinstance(event, Crash):
             future = self._pop(event.index)
             if future is not None:
-                future.set_exception(self._crashed(event.pid, event.exitcode))
+                resolve(future, error=self._crashed(event.pid, event.exitcode))
         elif isinstance(event, Broken):
             self.fail(event.error)
         while self._pending and self._wants_more():
@@ -138,16 +139,33 @@ class Submissions:
         if future is None:
             return
         if kind == FAILED:
-            future.set_exception(unpack(outcome))
+            resolve(future, error=unpack(outcome))
             return
         try:
             value = loads(outcome) if kind == VALUE else unplain(outcome)
-        except BaseException as error:  # noqa: BLE001 - what a result does when it is opened is its own affair
+        except BaseException as error:
             error.add_note("manyhands: the result came, but could not be unpickled in the caller's process")
-            future.set_exception(error)
+            resolve(future, error=error)
         else:
-            future.set_result(value)
+            resolve(future, value)
 
     def _pop(self, index: int) -> Future[Any] | None:
         with self._lock:
             return self._running.pop(index, None)
+
+
+def resolve(future: Future[Any], value: Any = None, error: BaseException | None = None) -> None:
+    """Give a future its outcome, and outlive its callbacks.
+
+    ``concurrent.futures`` logs an ``Exception`` of a callback and goes on; ``SystemExit`` and its like would end the loop
+    thread, or the delivery of what came with this result.
+    """
+    try:
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(value)
+    except BaseException:
+        import logging
+
+        logging.getLogger("concurrent.futures").exception("exception calling callback for %r", future)

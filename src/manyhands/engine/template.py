@@ -35,12 +35,11 @@ def main(control: int, owner: int) -> None:
         owner: the pool's process. Its end is watched by itself as well: where it has forked children that hold copies of
             its end of the socket, that does not close.
     """
-    import _signal
+    import _signal  # type: ignore[import-not-found]  # signal costs an import of enum
     import _socket
     import gc
     import select
 
-    import manyhands.engine.worker  # so that every worker has it from its birth
 
     _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
     _signal.pthread_sigmask(_signal.SIG_SETMASK, [])  # held back so far, lest Ctrl-C end a template that was starting
@@ -146,7 +145,7 @@ def _fork(connection: Any, own: list[int], descriptors: list[int], key: int) -> 
     if pid:
         return pid
     try:
-        import _signal
+        import _signal  # signal costs an import of enum
         import _socket
 
         from manyhands.engine import worker

@@ -22,8 +22,8 @@ from manyhands.transport.serialize import ATOMIC, PROTOCOL, Encoder, pickle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
     from collections.abc import Callable, Sequence
+    from typing import Any
 
 #: Results wait in the journal for so many seconds at most while tasks go on.
 FLUSH = 0.005
@@ -62,7 +62,7 @@ def main(connection: Any, journal: int, key: int) -> None:
         code = 0
     except (BrokenPipeError, ConnectionResetError):
         pass  # the pool is gone: nobody is left to tell
-    except BaseException:  # noqa: BLE001
+    except BaseException:
         if os.getpid() == process:
             sys.excepthook(*sys.exc_info())
     finally:
@@ -77,7 +77,7 @@ def _guard_signals() -> None:
 
     A handler that does nothing, not SIG_IGN: what a task starts with exec gets the default back.
     """
-    import _signal
+    import _signal  # type: ignore[import-not-found]  # signal costs an import of enum
 
     _signal.signal(_signal.SIGINT, lambda *_: None)
     if hasattr(_signal, "pthread_sigmask"):
@@ -93,7 +93,7 @@ def _leave(code: int) -> None:
         import atexit
 
         atexit._run_exitfuncs()
-    except BaseException:  # noqa: BLE001
+    except BaseException:
         pass
     _flush_streams()
     os._exit(code)
@@ -102,7 +102,7 @@ def _leave(code: int) -> None:
 def _flush_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         try:
-            stream.flush()  # type: ignore[union-attr]
+            stream.flush()
         except Exception:  # closed, None, or not a stream any more
             pass
 
@@ -155,7 +155,7 @@ class Worker:
 
                 try:
                     apply(self.captured[number])
-                except BaseException as error:  # noqa: BLE001
+                except BaseException as error:
                     return unloadable(error)
         return self.functions[number]
 
@@ -174,7 +174,7 @@ class Worker:
             try:
                 function, arguments = loads(initializer)
                 unwrap(function)(*arguments)
-            except BaseException as error:  # noqa: BLE001
+            except BaseException as error:
                 from manyhands.transport.errors import pack
 
                 self.channel.send(wire.READY, [pack(error)], flags=REFUSED, number=os.getpid())
@@ -195,7 +195,7 @@ def define(body: memoryview) -> tuple[Callable[..., Any] | bytes, Any]:
 
             function = partial(function, **loads(constants))
         return function, captured
-    except BaseException as error:  # noqa: BLE001
+    except BaseException as error:
         return unloadable(error), None
 
 
@@ -296,7 +296,7 @@ class Run:
                 break
             try:
                 value = call(item)
-            except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt are a task's outcome too
+            except BaseException as error:
                 kind, result = FAILED_ENTRY, failure(error)
             else:
                 if type(value) in ATOMIC:
@@ -378,7 +378,7 @@ def package(value: Any, encode: Callable[[Any], bytes]) -> tuple[int, bytes]:
     """The bytes of a result, or of the error that it has none."""
     try:
         return 0, encode(value)
-    except BaseException as error:  # noqa: BLE001 - __reduce__ may raise anything, and it is this task's affair
+    except BaseException as error:
         from manyhands.transport.refusal import refuse
         from manyhands.transport.serialize import dumps
 

@@ -15,6 +15,7 @@ from manyhands.transport.outcomes import Outcomes
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
     from manyhands.engine.pool import Chunk, Definition
 
 #: A worker keeps so many functions; the one not used for longest is forgotten.
@@ -67,7 +68,7 @@ class WorkerHandle:
             theirs.close()
             os.close(descriptor)
             raise
-        self.channel = PoolChannel(ours, self.key)
+        self.channel = PoolChannel(ours, self.key)  # type: ignore[arg-type]  # the C class has all it needs
         return theirs, descriptor
 
     def know(self, definition: Definition) -> None:

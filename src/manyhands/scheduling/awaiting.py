@@ -9,6 +9,7 @@ from manyhands.scheduling.call import Stopped
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
     from manyhands.scheduling.call import Call
 
 

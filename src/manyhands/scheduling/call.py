@@ -25,8 +25,8 @@ from manyhands.transport.outcomes import FAILED, VALUE, unplain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
     from collections.abc import Callable, Iterator, Sequence
+    from typing import Any
 
     from manyhands.backends import Backend, Line
     from manyhands.engine.pool import Event
@@ -201,7 +201,8 @@ class Call:
             return False
         remaining = self.source.remaining()
         if self._line is None:
-            if not self.planner.worth_going(remaining, warm=self.backend.warm()):
+            warm = self.backend.warm()
+            if not self.planner.worth_going(remaining, warm=warm, missed=self.backend.missed()):
                 return True
             self._engage()
         elif not self.planner.worth_going(remaining, warm=True):
@@ -210,8 +211,9 @@ class Call:
         # While workers are starting the caller is one of them; when they are all there it has other things to do.
         missing = self.workers - self._line.ready
         if missing > 0:
-            with self._lock:
-                self._feed(pull=True)
+            if missing < self.workers:  # what is handed over before there is a worker would only wait
+                with self._lock:
+                    self._feed(pull=True)
             return not self.source.drained()
         return False
 
@@ -310,7 +312,8 @@ class Call:
                 iterator.__setstate__(_END)  # past its end: the batch ends after the task that is running
             self._line.limit = max(1, self.workers - 1)  # the caller has a core for itself
             try:
-                self._feed(pull=False)
+                if self._line.ready:
+                    self._feed(pull=False)
             except Exception as error:
                 self._refused = error
         return None  # deliver() wakes it when there is room for more
@@ -466,11 +469,14 @@ class Call:
             self._watch.stop()
         if self._line is not None:
             self._line.close(kill=kill)
+        elif self.backend is not None and self._counted and not self.backend.warm():
+            self.backend.miss(self.planner.missed())
         if self.planner.measured:
             self.job.memory.cost = self.planner.cost
 
 
 def note_here(error: BaseException, index: int, job: Job, item: Any) -> BaseException:
+    """Add to an exception that was raised here which task raised it."""
     from manyhands.scheduling.failures import note
 
     return note(error, index, job.name, item, job.shape, "in the caller's process")

@@ -177,7 +177,7 @@ class _Check:
                 loads(self.frames[index])
             except KeyboardInterrupt:
                 raise
-            except BaseException as error:  # noqa: BLE001 - pickling runs the arguments' own code
+            except BaseException as error:
                 if index in self.frames:  # it is the copy that cannot be made: the same in a worker
                     del self.frames[index]
                     there = f"cannot be unpickled: {type(error).__name__}: {error}"
@@ -232,7 +232,7 @@ class _Check:
                 dumps({index: self.items[index] for index in wanted})
             )
             return together
-        except Exception:  # noqa: BLE001 - one by one, then
+        except Exception:
             return {index: loads(self.frames[index]) for index in wanted}
 
 
@@ -250,13 +250,13 @@ def _received(future: Future[Any]) -> _Outcome:
         failed, data, changes = future.result()
     except (KeyboardInterrupt, InitializerError, StaleGlobalError):
         raise
-    except BaseException as error:  # noqa: BLE001 - it is the task's outcome: a crash, arguments that do not unpickle
+    except BaseException as error:
         return _Outcome(True, error, [])
     if failed:
         return _Outcome(True, unpack(data), changes)
     try:
         return _Outcome(False, loads(data), changes)
-    except BaseException as error:  # noqa: BLE001 - what a result does when it is opened is its own affair
+    except BaseException as error:
         error.add_note("the result came, but could not be unpickled here")
         return _Outcome(True, error, changes)
 
@@ -309,7 +309,7 @@ def _raises(error: BaseException) -> str:
 def _first_line(error: BaseException) -> str:
     try:
         text = str(error).partition("\n")[0]
-    except Exception:  # noqa: BLE001 - a __str__ may raise anything
+    except Exception:
         text = safe_repr(error)
     return text if len(text) < WIDTH else f"{text[: WIDTH - 3]}..."
 

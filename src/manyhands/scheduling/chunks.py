@@ -23,7 +23,9 @@ SHORTEST = 0.000_500
 #: A chunk is at most one part in SHARE of what each worker has left.
 SHARE = 3
 #: What shipping one small task costs until it has been measured.
-SHIP = 0.000_000_7
+SHIP = 0.000_000_8
+#: Going there has to save at least this part of the time: cores are rarely all ours, and caches there are cold.
+GAIN = 0.2
 #: A message there and the answer back, with warm workers.
 ROUND_TRIP = 0.000_200
 #: From nothing to workers that are ready: an interpreter has to start.
@@ -102,20 +104,31 @@ class Planner:
 
     # what to do
 
-    def worth_going(self, remaining: int | None, *, warm: bool) -> bool:
+    def worth_going(self, remaining: int | None, *, warm: bool, missed: float = 0.0) -> bool:
         """Tell whether the remaining tasks are done sooner by the workers than here.
 
         Args:
             remaining: how many tasks are left; None when that is not known (then as much as has been done is expected).
             warm: the workers are running already.
+            missed: seconds that earlier calls would have saved, had the workers been running. Starting them is like
+                buying skis: rent until the rent has come to the price (Karlin et al., "Competitive snoopy caching", 1988).
         """
         if self.cost is None or self.workers < 2:
             return False
         here = self.elapsed_here * 2 if remaining is None else remaining * self.cost
         if remaining == 1 or (self.measured and self.evidence < EVIDENCE):
             return False
-        there = here * (1 + self.ship / max(self.cost, 1e-9)) / self.workers
-        return here - there > (2 * ROUND_TRIP if warm else START / 2)
+        saved = self._saved(here)
+        return saved > GAIN * here and saved > (2 * ROUND_TRIP if warm else START / 2 - missed)
+
+    def missed(self) -> float:
+        """Return how many seconds running workers would have saved on what was done here."""
+        return max(0.0, self._saved(self.elapsed_here)) if self.cost is not None else 0.0
+
+    def _saved(self, here: float) -> float:
+        """What the workers save on tasks that take so many seconds here."""
+        assert self.cost is not None
+        return here - here * (1 + self.ship / max(self.cost, 1e-9)) / self.workers
 
     def batch(self, remaining: int | None, *, going: bool) -> int:
         """Return how many tasks the caller runs before it looks again: few at first, never more than fit its patience.

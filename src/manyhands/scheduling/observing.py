@@ -162,7 +162,7 @@ def observe(
         outcome: Any = function(*arguments, **constants)
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # noqa: BLE001 - whatever it raises is its outcome
+    except BaseException as error:
         failed, outcome = True, error
     changes = []
     for index, (before, after) in enumerate(zip(loads(frame), arguments, strict=True)):
@@ -181,7 +181,7 @@ def _package(failed: bool, outcome: Any) -> tuple[bool, bytes]:
         return True, pack(outcome)
     try:
         return False, dumps(outcome)
-    except BaseException as error:  # noqa: BLE001 - pickling runs the result's own code
+    except BaseException as error:
         return True, pack(refuse(outcome, "the result", error, dumps))
 
 
@@ -323,10 +323,10 @@ def _frozen(value: Any) -> bytes | tuple[int, int | None]:
         return file.getvalue()
     except KeyboardInterrupt:
         raise
-    except BaseException:  # noqa: BLE001 - too large, or not for pickle
+    except BaseException:
         try:
             return id(value), len(value)
-        except BaseException:  # noqa: BLE001
+        except BaseException:
             return id(value), None
 
 

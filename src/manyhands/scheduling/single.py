@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
     from concurrent.futures import Future
+    from typing import Any
 
     from manyhands.options import Options
 
@@ -37,7 +36,7 @@ def submit(
         future.set_running_or_notify_cancel()
         try:
             future.set_result(function(*args, **kwargs))
-        except BaseException as error:  # noqa: BLE001 - it is the future's outcome
+        except BaseException as error:
             future.set_exception(error)
         return future
     if options.backend == "threads":

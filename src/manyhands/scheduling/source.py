@@ -9,8 +9,8 @@ from time import perf_counter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
     from collections.abc import Iterable
+    from typing import Any
 
 #: Of these, any thread may take items: indexing them runs nobody's code.
 PLAIN = (list, tuple, range)

@@ -60,7 +60,7 @@ class Watch:
                 if self._stopped:
                     return
                 patience = self._look()
-        except BaseException:  # noqa: BLE001
+        except BaseException:
             sys.excepthook(*sys.exc_info())
         finally:
             self.ended.release()

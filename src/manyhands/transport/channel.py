@@ -107,7 +107,7 @@ class Channel:
             have += got
         return Message(*fields[:-1], view)
 
-    def send(self, kind: int, parts: Iterable[Buffer], **fields: int | float) -> None:
+    def send(self, kind: int, parts: Iterable[Buffer], **fields: float) -> None:
         """Write one message and wait until it has gone."""
         parts = list(parts)
         size = sum(map(len, parts))
@@ -123,7 +123,7 @@ def parse(head: Buffer, key: int) -> Fields:
     found, *fields = HEADER.unpack(head)
     if found != key or fields[0] not in KINDS:
         raise BrokenChannel("junk on the channel")
-    return tuple(fields)  # type: ignore[return-value]
+    return tuple(fields)
 
 
 def write_all(connection: socket.socket, parts: list[Buffer]) -> None:

@@ -12,7 +12,6 @@ the first that works:
 
 from __future__ import annotations
 
-
 from manyhands.exceptions import RemoteTraceback
 from manyhands.transport.serialize import dumps, loads
 
@@ -50,7 +49,7 @@ def unpack(data: bytes | memoryview) -> BaseException:
     try:
         packed, text = loads(data)
         error = _unpack(packed)
-    except Exception as failure:
+    except BaseException as failure:
         error, text = failure, f"(the exception of the worker could not be read: {failure!r})"
     error.__cause__ = RemoteTraceback(text)
     return error
@@ -74,7 +73,7 @@ def _pack(error: BaseException) -> tuple[str, Any]:
         data = dumps(error)
         if _alike(error, loads(data)):
             return "whole", data
-    except BaseException:  # noqa: BLE001 - __reduce__ may raise anything at all, SystemExit too
+    except BaseException:
         pass
     cls = type(error)
     if isinstance(error, BaseExceptionGroup):
@@ -102,7 +101,7 @@ def _part(value: Any) -> bytes:
         data = dumps(value)
         loads(data)
         return data
-    except BaseException:  # noqa: BLE001
+    except BaseException:
         from manyhands.transport.refusal import safe_repr
 
         return dumps(Placeholder(safe_repr(value)))
@@ -112,7 +111,7 @@ def _class(cls: type) -> bytes | None:
     try:
         data = dumps(cls)
         return data if loads(data) is cls else None
-    except BaseException:  # noqa: BLE001
+    except BaseException:
         return None
 
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from functools import partial
 from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MethodType, ModuleType
-from typing import TYPE_CHECKING, Any
 
 from manyhands.exceptions import UnpicklableError
 from manyhands.transport.words import advice, describe, is_known, safe_repr, type_name
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from typing import Any
 
     Dumps = Callable[[Any], object]
     Part = tuple[str, Any]
@@ -102,7 +103,7 @@ def _said(error: BaseException | None) -> str:
         text = " ".join(str(error).split())
     except KeyboardInterrupt:
         raise
-    except BaseException:  # noqa: BLE001 - its __str__ is code like any other
+    except BaseException:
         text = "its text could not be had"
     text = text if len(text) <= 300 else text[:300] + "..."
     return f"{type_name(type(error))}: {text}" if text else type_name(type(error))
@@ -149,7 +150,7 @@ class _Search:
             self._dumps(obj)
         except KeyboardInterrupt:
             raise
-        except BaseException as error:  # noqa: BLE001 - what it raises is what is asked for
+        except BaseException as error:
             return error
         return None
 
@@ -167,7 +168,7 @@ class _Search:
                     return step, part, refusal
         except KeyboardInterrupt:
             raise
-        except BaseException:  # noqa: BLE001 - taking it apart runs its own code
+        except BaseException:
             return None
         return None
 

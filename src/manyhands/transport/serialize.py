@@ -17,8 +17,8 @@ from itertools import chain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
-    from collections.abc import Callable, Sequence
 
 __all__ = ["ATOMIC", "PROTOCOL", "Encoder", "dumps", "loads", "pickle", "reference"]
 
@@ -111,7 +111,7 @@ def _by_value_pickler() -> Any:
         dispatch_table = ChainMap({TextIOWrapper: _refuse_file}, cloudpickle.Pickler.dispatch_table)
 
     if hasattr(types, "LazyImportType"):  # 3.15; cloudpickle 3.1 refuses what a lazy import (PEP 810) has left
-        lazy: type = types.LazyImportType
+        lazy: Any = types.LazyImportType
         ordinary = Pickler.reducer_override
 
         def resolve(self: Any, obj: Any) -> Any:

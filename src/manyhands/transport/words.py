@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from itertools import islice
 from types import BuiltinFunctionType, FunctionType, ModuleType
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from typing import TypeVar
+    from typing import Any, TypeVar
 
     T = TypeVar("T")
 
@@ -169,7 +169,7 @@ def _safely(function: Callable[[], T], otherwise: T) -> T:
         return function()
     except KeyboardInterrupt:
         raise
-    except BaseException:  # noqa: BLE001 - the object's own code may raise anything, SystemExit too
+    except BaseException:
         return otherwise
 
 
@@ -260,7 +260,7 @@ def _rendered(obj: Any, room: int, depth: int) -> str:
         text = " ".join(repr(obj)[: 10 * room].split())
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # noqa: BLE001 - it may raise anything, SystemExit too
+    except BaseException as error:
         return f"<{type_name(kind)} object, whose repr raises {type_name(type(error))}>"
     if " at 0x" in text:  # an address says nothing in another process, and makes equal messages differ
         import re

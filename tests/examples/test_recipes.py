@@ -1,0 +1,117 @@
+"""The programs of the recipes run, ours without a guard and from anywhere, and say the same as those of the standard library."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Program
+
+RECIPES = Path(__file__).parents[2] / "examples" / "recipes"
+OURS = sorted(RECIPES.glob("*.py"))
+THEIRS = sorted((RECIPES / "standard_library").glob("*.py"))
+
+#: Of these, each line that the standard library's program prints is printed by ours as well.
+SAME = ["over_a_list", "several_arguments", "streams", "chunks", "failures"]
+
+
+#: What programs have printed: each is run once.
+_printed: dict[tuple[str, str], str] = {}
+
+
+def printed(name: str, run_program: Program, how: str = "file") -> str:
+    """Run a program, without arguments, and return what it prints."""
+    if (name, how) not in _printed:
+        ran = run_program((RECIPES / f"{name}.py").read_text(encoding="utf-8"), how=how)
+        assert (ran.code, ran.err) == (0, "")
+        _printed[name, how] = ran.out
+    return _printed[name, how]
+
+
+def lines(text: str) -> list[str]:
+    """What a program has printed, without the figures that it has measured."""
+    return [line for line in text.splitlines() if not line.startswith("measured:")]
+
+
+def run(name: str, run_program: Program, how: str = "file") -> list[str]:
+    return lines(printed(name, run_program, how))
+
+
+@pytest.mark.parametrize("path", OURS, ids=lambda path: path.stem)
+def test_ours_runs_without_a_guard(path: Path, run_program: Program) -> None:
+    assert "__name__ ==" not in path.read_text(encoding="utf-8")
+    assert run(path.stem, run_program)
+
+
+@pytest.mark.parametrize("path", OURS, ids=lambda path: path.stem)
+def test_ours_runs_from_standard_input(path: Path, run_program: Program) -> None:
+    assert run(path.stem, run_program, how="stdin")
+
+
+@pytest.mark.parametrize("path", THEIRS, ids=lambda path: path.stem)
+def test_what_the_standard_library_needs_is_no_strawman(path: Path, run_program: Program) -> None:
+    """It runs, and where both solve the same task, ours prints all that it prints."""
+    theirs = run(f"standard_library/{path.stem}", run_program)
+    assert theirs
+    if path.stem in SAME:
+        ours = run(path.stem, run_program)
+        assert [line for line in theirs if line not in ours] == []
+
+
+def test_every_recipe_has_a_program_of_each_kind() -> None:
+    assert {path.name for path in THEIRS} <= {path.name for path in OURS}
+    assert set(SAME) <= {path.stem for path in THEIRS}
+
+
+def test_how_many_workers_measures_one_and_more_than_one(run_program: Program) -> None:
+    out = printed("how_many_workers", run_program)
+    assert out.startswith("cores: ")
+    measured = re.findall(r"^measured: +(\d+) workers, \d+\.\d+ s for (\d+) nodes$", out, re.MULTILINE)
+    assert len(measured) == 3
+    assert measured[0][0] == "1"
+    assert len({nodes for _, nodes in measured}) == 1
+
+
+def test_reading_a_stream_is_never_far_ahead(run_program: Program) -> None:
+    found = re.search(r"never more than (\d+) blocks ahead", printed("streams", run_program))
+    assert found is not None
+    assert 0 < int(found[1]) <= 64
+
+
+def test_a_script_s_global_reaches_workers_of_every_start_method(run_program: Program) -> None:
+    ran = run_program((RECIPES / "start_methods.py").read_text(encoding="utf-8"), args=("6",))
+    assert lines(ran.out) == [
+        f"{method}: 42, in another process: True" for method in ("template", "spawn", "fork")
+    ]
+
+
+def test_what_cannot_travel_is_refused_with_its_place(run_program: Program) -> None:
+    said = dict(
+        line.split(": ", 1) for line in run("what_travels", run_program) if ": " in line and line[0] != "("
+    )
+    works = [name for name, text in said.items() if text.startswith("works")]
+    assert works == [
+        "a lambda",
+        "an object of a local class",
+        "a module",
+        "a file in memory",
+        "an object that leaves its lock behind",
+    ]
+    refused = {name: text for name, text in said.items() if name not in works}
+    assert all(text.startswith("cannot send to a worker: args[0]") for text in refused.values())
+    assert "args[0]['jobs'][0]['lock']: a thread lock" in refused["a lock inside a list inside a dictionary"]
+    assert "this.py" in refused["an open file"]
+
+
+def test_a_failure_says_which_item_it_was(run_program: Program) -> None:
+    said = run("failures", run_program)
+    assert said[0].startswith("UnicodeDecodeError: ordinal not in range(128) at position")
+    assert re.match(r"manyhands: item \d+: letters\(", said[1])
+    assert "utf-8: 0 files left" in said
+    (futures,) = (line for line in said if line.startswith("futures:"))
+    assert not futures.startswith("futures: 0 ")
+    (yielded,) = (line for line in said if line.startswith("imap:"))
+    index = int(said[1].split()[2].rstrip(":"))
+    assert yielded == f"imap: {index} results, then the exception"
