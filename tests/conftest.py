@@ -238,7 +238,7 @@ class Program:
         how: str = "file",
         args: tuple[str, ...] = (),
         options: tuple[str, ...] = (),
-        timeout: float = 60.0,
+        timeout: float = 30.0,
         send_signal: int | None = None,
         to: str = "group",
         after: str = "ready",

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from concurrent.futures.process import BrokenProcessPool
+try:
+    from concurrent.futures.process import BrokenProcessPool
+except RuntimeError:
+    # The interpreter is ending, and takes no more of the hooks that module registers. What is not loaded by now, nobody
+    # waits to catch; its base is.
+    from concurrent.futures import BrokenExecutor as BrokenProcessPool  # type: ignore[assignment]
 
 from manyhands.exceptions import ManyhandsError
 

@@ -104,12 +104,20 @@ TREACHEROUS = [
 class TestWhatArrives:
     @pytest.mark.parametrize("error", TREACHEROUS, ids=lambda error: type(error).__name__)
     @pytest.mark.parametrize("method", ["map", "imap", "imap_unordered"])
-    def test_every_exception_arrives_as_itself(self, any_way: Way, error: BaseException, method: str) -> None:
+    def test_every_exception_arrives_as_itself(
+        self, any_way: Way, error: BaseException, method: str
+    ) -> None:
         function = any_way(lambda x: x if x != 5 else raise_it(error))
-        with pytest.raises(type(error)) as caught:
-            list(getattr(function, method)(range(10)))
-        assert type(caught.value) is type(error)
-        assert caught.value.args == error.args
+        if isinstance(error, StopIteration) and method != "map":  # no iterator may raise it (PEP 479)
+            with pytest.raises(RuntimeError) as caught:
+                list(getattr(function, method)(range(10)))
+            found = caught.value.__cause__
+        else:
+            with pytest.raises(type(error)) as caught_itself:
+                list(getattr(function, method)(range(10)))
+            found = caught_itself.value
+        assert type(found) is type(error)
+        assert repr(found.args) == repr(error.args)
 
     def test_type_arguments_and_attributes_are_kept(self, any_way: Way) -> None:
         with pytest.raises(RefusedError) as caught:

@@ -104,6 +104,25 @@ def test_the_blocks_of_a_page_run_in_order_and_print_what_stands_under_them(
     run_page(DOCS / f"{name}.md", run_program)
 
 
+def test_the_example_of_the_readme_runs_on_a_folder_of_texts(run_program: Program, tmp_path: Path) -> None:
+    first, _ = examples(ROOT / "README.md")
+    (tmp_path / "run1").mkdir()
+    for name, text in {"a.md": "one two", "b.md": "three"}.items():
+        (tmp_path / "run1" / name).write_text(text, encoding="utf-8")
+    ran = run_program(first.source)
+    assert (ran.code, ran.out, ran.err) == (0, "3\n2\n", "")
+
+
+def test_the_other_calls_of_the_readme_run(run_program: Program) -> None:
+    _, second = examples(ROOT / "README.md")
+    given = "import asyncio\nfrom manyhands import parallel_map\nx, xs, stream, pairs = 1, [1, 2], iter([3]), [(1,), (2, 3.0)]\n"
+    ran = run_program(
+        f"{given}async def main():\n{textwrap.indent(second.source, '    ')}\nasyncio.run(main())\n"
+    )
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.endswith(": 2 items give the same here and in a worker\n")
+
+
 def test_every_python_block_belongs_to_a_page_that_is_run() -> None:
     run = {DOCS / "index.md", DOCS / "tutorial.md", DOCS / "how-it-works.md"}
     assert [str(path) for path in PAGES if examples(path) and path not in run] == []
@@ -219,21 +238,21 @@ def test_what_the_standard_library_needs_comes_before_ours() -> None:
 def test_what_a_page_includes_is_there_and_not_empty(page: Path) -> None:
     for path, options in inclusions(page):
         lines = path.read_text(encoding="utf-8").splitlines()
-        start = next(n for n, line in enumerate(lines) if options.get("start-after", "") in line)
-        end = next(
-            (n for n, line in enumerate(lines) if n > start and options.get("end-before", "\0") in line), None
+        begin, end = options.get("start-at", ""), options.get("end-before", options.get("end-at", ""))
+        first = next((n for n, line in enumerate(lines) if begin in line), None)
+        assert first is not None, (
+            f"{page.name}: the beginning of the part of {path.name} is not found: {begin}"
         )
-        assert end is not None or "end-before" not in options, (
-            f"{page.name}: the end of {path.name} is not found"
-        )
-        assert [line for line in lines[start + 1 : end] if line.strip()], (
-            f"{page.name}: nothing is left of {path.name}"
-        )
+        last = next((n for n, line in enumerate(lines) if n > first and end in line), None)
+        assert last is not None, f"{page.name}: the end of the part of {path.name} is not found: {end}"
+        if end:
+            assert any(line.strip() for line in lines[first:last])
 
 
-def test_the_drawing_of_the_pool_is_the_one_in_its_module() -> None:
+@pytest.mark.parametrize("module", ["engine/pool.py", "transport/journal.py", "scheduling/chunks.py"])
+def test_drawings_and_figures_are_those_of_the_modules(module: str) -> None:
     files = [path for path, _ in inclusions(DOCS / "how-it-works.md")]
-    assert ROOT / "src" / "manyhands" / "engine" / "pool.py" in files
+    assert ROOT / "src" / "manyhands" / module in files
 
 
 def test_the_table_of_options_is_that_of_the_code() -> None:

@@ -19,7 +19,9 @@ from typing import Any
 import pytest
 
 from manyhands import InitializerError, ProcessPool, WorkerCrashedError, parallel_map
-from manyhands.engine.pool import FUTILE_STARTS, Changed, Crash, Pool, Results
+from manyhands.engine.pool import Pool
+from manyhands.engine.staff import FUTILE_STARTS
+from manyhands.engine.streams import Changed, Crash, Results
 from manyhands.transport.outcomes import PLAIN, unplain
 from manyhands.transport.serialize import Encoder
 from tests.conftest import PROC, all_processes, descendants, wait_for_end

@@ -1,4 +1,4 @@
-"""The same function in workers of each start method. Without the guard at its end, spawned workers would start this again."""
+"""The same function in workers of each start method. Without its guard, it would begin again in those that are spawned."""
 
 import multiprocessing
 import os

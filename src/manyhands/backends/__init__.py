@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
     from typing import Protocol as _Protocol
 
-    from manyhands.engine.pool import Deliver
+    from manyhands.engine.streams import Deliver
     from manyhands.options import Options
 
 else:  # loading typing costs more than the rest of the package
@@ -67,7 +67,9 @@ class Backend(_Protocol):
     def miss(self, seconds: float) -> None:
         """Add to them."""
 
-    def open(self, function: Any, constants: dict[str, Any], shape: int, deliver: Deliver, *, eager: bool) -> Line:
+    def open(
+        self, function: Any, constants: dict[str, Any], shape: int, deliver: Deliver, *, eager: bool
+    ) -> Line:
         """Begin a call; starts workers if there are none. ``eager``: results are wanted as soon as they are there."""
 
 

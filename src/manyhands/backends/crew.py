@@ -12,12 +12,12 @@ from concurrent.futures import Future, InvalidStateError
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from manyhands.engine.pool import Broken, Changed, Results
+from manyhands.engine.streams import Broken, Changed, Results
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from manyhands.engine.pool import Deliver
+    from manyhands.engine.streams import Deliver
 
     Task = tuple[Future[Any], Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from manyhands.engine.definitions import Packed
-    from manyhands.engine.pool import Definition, Deliver, Pool, Stream
+    from manyhands.engine.pool import Pool
+    from manyhands.engine.streams import Definition, Deliver, Stream
     from manyhands.engine.submissions import Submissions
     from manyhands.options import Options
 
@@ -101,7 +102,9 @@ class Processes:
                 found = _submissions[pool] = Submissions(pool, crash)
             return found
 
-    def open(self, function: Any, constants: dict[str, Any], shape: int, deliver: Deliver, *, eager: bool) -> ProcessLine:
+    def open(
+        self, function: Any, constants: dict[str, Any], shape: int, deliver: Deliver, *, eager: bool
+    ) -> ProcessLine:
         from manyhands.engine.definitions import define
 
         pool = self.pool()

@@ -21,7 +21,7 @@ from manyhands.backends.crew import Crew, ThreadLine, after_fork_in_child, insid
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from manyhands.engine.pool import Deliver
+    from manyhands.engine.streams import Deliver
     from manyhands.options import Options
 
 _crews: dict[tuple[Any, ...], Crew] = {}

@@ -10,7 +10,7 @@ import itertools
 from collections import OrderedDict
 
 from manyhands.captured import globals_read, snapshot
-from manyhands.engine.pool import Definition
+from manyhands.engine.streams import Definition
 from manyhands.transport.frames import join
 from manyhands.transport.serialize import dumps, reference
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import sys
 import threading
 import weakref
 from collections import deque
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 
 #: At the end of the program, futures that are not done yet are waited for; what then runs on is ended.
 _open: weakref.WeakSet[ProcessPool] = weakref.WeakSet()
+_finishing: set[tuple[Submissions, Pool]] = set()
 
 
 class ProcessPool(Executor):
@@ -188,7 +188,7 @@ class ProcessPool(Executor):
             if cancel_futures:
                 submissions.cancel_pending()
             if not wait or self._pool.in_loop():
-                self._finish_elsewhere(submissions)
+                _finish(submissions, self._pool)
                 return
             submissions.wait()
         self._let_go()
@@ -217,28 +217,27 @@ class ProcessPool(Executor):
             self._kill(f"leaving the with block by {type(error).__name__}")
 
     def _kill(self, reason: str) -> None:
-        from manyhands.exceptions import WorkerCrashedError
-
         submissions = self._close()
         if submissions is not None:
+            from manyhands.exceptions import WorkerCrashedError
+
             submissions.cancel_pending()
             submissions.fail(WorkerCrashedError(f"{reason} has ended the pool while this task was under way"))
             if self._pool.in_loop():
-                self._finish_elsewhere(submissions)
+                _finish(submissions, self._pool)
                 return
         self._let_go()
 
     def _close(self) -> Submissions | None:
         """Take no more tasks; return those there are, if they are this process's."""
-        if self._pool.owner != os.getpid():  # a forked child's copy: the lock may be held by a thread that is not here
+        if (
+            self._pool.owner != os.getpid()
+        ):  # a forked child's copy: the lock may be held by a thread that is not here
             self._shut_down = True
             return None
         with self._lock:
             self._shut_down = True
             return self._submissions
-
-    def _finish_elsewhere(self, submissions: Submissions) -> None:
-        threading.Thread(target=_finish, args=(submissions, self._pool), name="manyhands-shutdown").start()
 
     def _let_go(self) -> None:
         _open.discard(self)
@@ -307,14 +306,24 @@ def _results(waiting: deque[Future[T]], more: Iterator[Future[T]], deadline: flo
 
 
 def _finish(submissions: Submissions, pool: Pool) -> None:
-    submissions.wait()
-    pool.close()
+    """Close a pool when its futures are done, while its owner does something else."""
+    entry = (submissions, pool)
+
+    def finish() -> None:
+        submissions.wait()
+        pool.close()
+        _finishing.discard(entry)
+
+    _finishing.add(
+        entry
+    )  # the end of the program waits for them: not for the thread, which Ctrl-C could not stop
+    threading.Thread(target=finish, name="manyhands-shutdown", daemon=True).start()
 
 
 def _let_go(pool: Pool, held: list[Submissions]) -> None:
     """A pool that nobody has any more: its workers go when they have done what they were given."""
     if held and pool.running:
-        threading.Thread(target=_finish, args=(held[0], pool), name="manyhands-shutdown").start()
+        _finish(held[0], pool)
 
 
 def _remember(pool: ProcessPool) -> None:
@@ -331,12 +340,7 @@ _registered: list[bool] = []
 
 def _at_exit() -> None:
     for pool in list(_open):
-        if interrupted():
-            pool._kill("Ctrl-C")
-        else:
-            pool.shutdown()
-
-
-def interrupted() -> bool:
-    """Tell, at the end of the program, whether Ctrl-C has ended it: then nobody wants to wait for what is pending."""
-    return isinstance(getattr(sys, "last_value", None), KeyboardInterrupt) and not hasattr(sys, "ps1")
+        pool.shutdown()
+    for submissions, engine in list(_finishing):
+        submissions.wait()
+        engine.close()

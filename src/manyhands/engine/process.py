@@ -207,7 +207,9 @@ class ForkStarter:
             except Exception:  # closed, None, or not a stream
                 pass
         lifeline = -1
-        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # the worker is not ready for it yet
+        blocked = signal.pthread_sigmask(
+            signal.SIG_BLOCK, {signal.SIGINT}
+        )  # the worker is not ready for it yet
         try:
             lifeline = os.dup(self._lifeline)  # in the child, disown() closes ours
             with warnings.catch_warnings():

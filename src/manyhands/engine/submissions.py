@@ -5,10 +5,11 @@ Used by ``executor`` for a pool of its own, and by ``submit`` of decorated funct
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import deque
 
-from manyhands.engine.pool import Broken, Crash, Results
+from manyhands.engine.streams import Broken, Crash, Results
 from manyhands.transport.errors import unpack
 from manyhands.transport.outcomes import FAILED, VALUE, unplain
 from manyhands.transport.serialize import loads
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from typing import Any
 
-    from manyhands.engine.pool import Definition, Event, Pool
+    from manyhands.engine.pool import Pool
+    from manyhands.engine.streams import Definition, Event
 
     Pending = tuple[Future[Any], Definition, bytes]
 
@@ -61,7 +63,15 @@ class Submissions:
             return bool(self._pending or self._running)
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until every future has its outcome; False when ``timeout`` seconds were not enough."""
+        """Wait until every future has its outcome; False when ``timeout`` seconds were not enough.
+
+        At the end of a program that Ctrl-C has ended nobody wants to wait: what is not done is cancelled.
+        """
+        if interrupted():
+            from concurrent.futures import CancelledError
+
+            self.cancel_pending()
+            self.fail(CancelledError("Ctrl-C has ended the program"))
         with self._idle:
             return self._idle.wait_for(lambda: not self._pending and not self._running, timeout)
 
@@ -113,7 +123,9 @@ class Submissions:
         if group:
             from manyhands.transport.frames import join
 
-            self._stream.post(group[0][1], join([frame for _, _, frame in group]), FULL | EAGER, len(group), base)
+            self._stream.post(
+                group[0][1], join([frame for _, _, frame in group]), FULL | EAGER, len(group), base
+            )
 
     def _deliver(self, event: Event) -> None:
         if isinstance(event, Results):
@@ -152,6 +164,11 @@ class Submissions:
     def _pop(self, index: int) -> Future[Any] | None:
         with self._lock:
             return self._running.pop(index, None)
+
+
+def interrupted() -> bool:
+    """Tell whether an unhandled Ctrl-C has ended the program (in an interactive session it ends a statement only)."""
+    return isinstance(getattr(sys, "last_value", None), KeyboardInterrupt) and not hasattr(sys, "ps1")
 
 
 def resolve(future: Future[Any], value: Any = None, error: BaseException | None = None) -> None:

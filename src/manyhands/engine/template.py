@@ -40,9 +40,10 @@ def main(control: int, owner: int) -> None:
     import gc
     import select
 
-
     _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
-    _signal.pthread_sigmask(_signal.SIG_SETMASK, [])  # held back so far, lest Ctrl-C end a template that was starting
+    _signal.pthread_sigmask(
+        _signal.SIG_SETMASK, []
+    )  # held back so far, lest Ctrl-C end a template that was starting
     for name in ("SIGTERM", "SIGHUP"):  # the pool's process decides; its end ends us
         _signal.signal(getattr(_signal, name), _signal.SIG_IGN)
     _open_streams()

@@ -66,7 +66,9 @@ def main(connection: Any, journal: int, key: int) -> None:
         if os.getpid() == process:
             sys.excepthook(*sys.exc_info())
     finally:
-        if os.getpid() != process:  # a child that a task forked came back from it: the answer is the worker's to give
+        if (
+            os.getpid() != process
+        ):  # a child that a task forked came back from it: the answer is the worker's to give
             _flush_streams()
             os._exit(0)
         _leave(code)
@@ -332,7 +334,9 @@ class Run:
             held = place = 0
         if len(result) > CAPACITY:
             self.send(wire.RESULTS, [(len(result) | kind).to_bytes(8, sys.byteorder), result], 1)
-            words[FIRST] += 1  # it is not held here; in this order, what was sent is never taken for finished twice
+            words[FIRST] += (
+                1  # it is not held here; in this order, what was sent is never taken for finished twice
+            )
             words[DONE] += 1
             return
         journal.data[place : place + len(result)] = result

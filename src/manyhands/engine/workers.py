@@ -16,7 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from manyhands.engine.pool import Chunk, Definition
+    from manyhands.engine.streams import Chunk, Definition
 
 #: A worker keeps so many functions; the one not used for longest is forgotten.
 KEPT_FUNCTIONS = 64

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from manyhands.backends import Backend, Line
-    from manyhands.engine.pool import Event
+    from manyhands.engine.streams import Event
     from manyhands.scheduling.source import Source
 
 #: Where ``imap`` has no ``buffersize``, results may wait for their consumer up to so many tasks, or what so many
@@ -345,7 +345,9 @@ class Call:
 
         assert self.backend is not None
         self._inbox = SimpleQueue()
-        self._line = self.backend.open(self.job.shipped(), self.job.constants, self.job.shape, self._deliver, eager=self.lazy)
+        self._line = self.backend.open(
+            self.job.shipped(), self.job.constants, self.job.shape, self._deliver, eager=self.lazy
+        )
 
     def _deliver(self, event: Event) -> None:
         """In the loop thread: something has come."""

@@ -1,0 +1,487 @@
+"""The workers of a pool: started, greeted, watched, replaced when they die, and let go at the end.
+
+``pool`` builds on it and gives them work; what it has to know of that is in a few methods that ``Pool`` fills in
+(``_take``, ``_settle``, ``_dispatch``, ``_joined``, ``_wanted``, ``_break``). Everything here runs in the loop thread but
+for the methods under "any thread".
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+import threading
+import weakref
+from collections import deque
+
+from manyhands.engine.loop import Loop
+from manyhands.engine.process import ForkStarter, PopenStarter, TemplateStarter, module_path
+from manyhands.engine.worker import REFUSED
+from manyhands.engine.workers import WorkerHandle
+from manyhands.transport import channel as wire
+from manyhands.transport.serialize import dumps
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from manyhands.engine.process import Starter
+    from manyhands.engine.streams import Chunk
+    from manyhands.transport.channel import Message
+
+#: So many workers in a row may end before they were ready, then the pool gives up.
+FUTILE_STARTS = 5
+#: A worker whose channel has closed, but whose end is not reported, is killed after so many seconds.
+REPORT_WITHIN = 2.0
+
+
+class Staff:
+    """Worker processes, and the loop thread that looks after them. Starts with the first call of ``start``.
+
+    Args:
+        size: how many workers; ``grow`` makes it more.
+        start_method: "template", "spawn" or "fork".
+        initializer: the pickled pair of initializer and its arguments, or None.
+        max_tasks: a worker is replaced after so many tasks; None: never.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        start_method: str | None = None,
+        initializer: bytes | None = None,
+        max_tasks: int | None = None,
+    ) -> None:
+        self.size = size
+        self.start_method = _method(start_method)
+        self.initializer = initializer
+        self.max_tasks = max_tasks
+        self.owner = os.getpid()
+        self.broken: Exception | None = None
+        self.ready_count = 0
+        self.lock = threading.Lock()
+        self._loop: Loop | None = None
+        self._starter: Starter | None = None
+        self._workers: dict[int, WorkerHandle] = {}  # by serial
+        self._idle: deque[WorkerHandle] = deque()
+        self._serials = itertools.count(1)
+        self._futile = 0
+        self._resting = False  # starting workers has failed too often; not again before there are new tasks
+        self._closing = False
+        self._gone = threading.Event()
+
+    # what the pool does with them
+
+    def _take(self, worker: WorkerHandle, message: Message) -> None:
+        """A worker has sent results."""
+        raise NotImplementedError
+
+    def _settle(self, worker: WorkerHandle, chunk: Chunk, exitcode: int | None) -> None:
+        """A worker has died with a chunk."""
+        raise NotImplementedError
+
+    def _dispatch(self) -> None:
+        """Workers are free."""
+        raise NotImplementedError
+
+    def _joined(self) -> None:
+        """A worker has become ready."""
+        raise NotImplementedError
+
+    def _wanted(self) -> bool:
+        """Tell whether anybody has work for them."""
+        raise NotImplementedError
+
+    def _break(self, error: Exception) -> None:
+        """There are no workers to be had."""
+        raise NotImplementedError
+
+    # any thread
+
+    def start(self) -> None:
+        """Start the loop thread and ask for the workers; does not wait for them."""
+        with self.lock:
+            if self._closing:
+                raise RuntimeError("the pool has been shut down; make a new one")
+            if self._loop is None:
+                self._loop = loop = Loop()
+                _live.add(self)
+                if self.start_method == "fork":
+                    # In this thread, not in the loop's: what locks it holds (of a module it imports, say), a worker that
+                    # is forked from it holds as well, and is not kept waiting by.
+                    self._fill()
+                try:
+                    loop.start()
+                except BaseException:
+                    self._loop = None
+                    _live.discard(self)
+                    loop.close()
+                    raise
+                loop.call_soon(self._fill)
+
+    def check_owner(self) -> None:
+        """Refuse to be used in a forked child.
+
+        Raises:
+            RuntimeError: this process is not the one that made the pool.
+        """
+        if self.owner != os.getpid():
+            raise RuntimeError(
+                f"this pool belongs to process {self.owner}, and this is process {os.getpid()}, forked from it; make a pool here"
+            )
+
+    @property
+    def running(self) -> bool:
+        """Whether the loop thread exists."""
+        return self._loop is not None
+
+    def in_loop(self) -> bool:
+        """Tell whether the calling thread is the loop thread."""
+        return self._loop is not None and self._loop.inside()
+
+    def grow(self, size: int) -> None:
+        """Have at least so many workers from now on."""
+        if size > self.size:
+            self.size = size
+            self.loop_soon(self._fill)
+
+    def loop_soon(self, action: Callable[[], object]) -> None:
+        if self._loop is not None:
+            self._loop.call_soon(action)
+
+    def close(self, *, kill: bool = True, timeout: float = 5.0) -> None:
+        """End all workers and the loop thread, and wait for them.
+
+        Args:
+            kill: end busy workers at once; else each finishes its chunk.
+            timeout: seconds until what has not ended is killed.
+        """
+        with self.lock:
+            loop, first = self._loop, not self._closing
+            self._closing = True
+        _live.discard(self)
+        if loop is None or self.owner != os.getpid():
+            return
+        if first:
+            loop.call_soon(lambda: self._wind_up(kill))
+            if not kill:
+                loop.call_soon(lambda: loop.call_later(timeout, lambda: self._wind_up(True)))
+        if not loop.inside():
+            self._gone.wait()
+            loop.thread.join()
+            loop.close()
+            with self.lock:
+                self._loop = None
+
+    # starting
+
+    def _fill(self) -> None:
+        """Start workers until there are enough."""
+        if self._closing or self._resting or self.broken is not None:
+            return
+        if self._starter is None:
+            try:
+                self._starter = self._make_starter()
+            except OSError as error:
+                self._give_up(error)
+                return
+        abandoned = sum(worker.abandoned for worker in self._workers.values())
+        for _ in range(len(self._workers) - abandoned, self.size):
+            try:
+                self._start_worker()
+            except OSError as error:  # descriptors, memory: fewer workers will do, none will not
+                if not self._workers:
+                    self._give_up(error)
+                return
+
+    def _make_starter(self) -> Starter:
+        assert self._loop is not None
+        if self.start_method == "popen":
+            return PopenStarter(self._loop, self)
+        if self.start_method == "fork":
+            return ForkStarter(self._loop, self)
+        return TemplateStarter(self._loop, self, spawn=self.start_method == "spawn")
+
+    def _start_worker(self) -> None:
+        assert self._starter is not None
+        worker = WorkerHandle(next(self._serials))
+        theirs, journal = worker.open()
+        self._workers[worker.serial] = worker
+        try:
+            self._starter.start(worker.serial, theirs, journal, worker.key)
+        finally:
+            theirs.close()
+            os.close(journal)
+        if worker.serial not in self._workers:  # it failed at once
+            return
+        assert self._loop is not None
+        self._loop.watch(worker.channel.fileno(), lambda: self._readable(worker))
+        self._tell_path(worker, wire.SETUP, (module_path(), getattr(sys, "argv", None), self.initializer))
+        self._flush(worker)
+
+    def started(self, serial: int, pid: int) -> None:
+        """A worker's process exists (it is not ready yet)."""
+        worker = self._workers.get(serial)
+        if worker is not None:
+            worker.pid = pid
+            if self._closing:
+                end_process(pid)
+
+    def failed(self, serial: int, error: OSError) -> None:
+        """A worker could not be started."""
+        worker = self._workers.pop(serial, None)
+        if worker is not None:
+            self._loop_unwatch(worker)
+            worker.close()
+        if self._closing:
+            self._check_gone()
+        elif not self._workers:
+            self._give_up(error)
+
+    def _greet(self, worker: WorkerHandle, message: Message) -> None:
+        """A worker says that it is ready, or that its initializer has failed."""
+        if message.flags & REFUSED:
+            self._refused(message)
+            return
+        if worker.retired:  # given up before it was ready
+            return
+        worker.pid = worker.pid or message.number
+        worker.ready = True
+        self.ready_count += 1
+        self._futile = 0
+        self._idle.append(worker)
+        self._joined()
+
+    def _refused(self, message: Message) -> None:
+        from manyhands.exceptions import InitializerError
+        from manyhands.transport.errors import unpack
+
+        cause = unpack(bytes(message.body))
+        error = InitializerError(
+            f"the initializer failed in a worker: {type(cause).__name__}: {cause}; no worker can start without it"
+        )
+        error.__cause__ = cause
+        self.broken = error
+        self._give_up(error)
+
+    # ending
+
+    def ended(self, pid: int, exitcode: int | None) -> None:
+        """A worker's process has ended: take what it has left, find the culprit, go on without it."""
+        worker = next((each for each in self._workers.values() if each.pid == pid), None)
+        if worker is None:
+            return
+        self._drain(worker)
+        del self._workers[worker.serial]
+        self._loop_unwatch(worker)
+        if worker in self._idle:
+            self._idle.remove(worker)
+        was_ready = worker.ready
+        if was_ready:
+            self.ready_count -= 1
+            self._futile = 0
+        chunk, worker.chunk = worker.chunk, None
+        if chunk is not None:
+            self._settle(worker, chunk, exitcode)
+        worker.close()
+        if self._closing:
+            self._check_gone()
+            return
+        if not was_ready and not worker.retired:
+            self._futile += 1
+            if self._futile >= FUTILE_STARTS and self.ready_count:
+                self._resting = True  # those that are there will do
+            elif self._futile >= FUTILE_STARTS:
+                error = _futile_error(exitcode, self.initializer is not None)
+                if self.initializer is not None:
+                    self.broken = error
+                self._give_up(error)
+                return
+        if self._wanted() or not was_ready or worker.retired:
+            self._fill()
+        self._dispatch()
+
+    def starter_lost(self) -> None:
+        """The template is gone, and with it the reports of its workers' ends: have a new one, and new workers."""
+        self._starter = None
+        for worker in list(self._workers.values()):
+            if worker.pid:
+                end_process(worker.pid)
+                self.ended(worker.pid, None)
+            else:
+                self._workers.pop(worker.serial)
+                self._loop_unwatch(worker)
+                worker.close()
+        if self._closing:
+            self._check_gone()
+            return
+        self._futile += 1
+        if self._futile >= FUTILE_STARTS:
+            self._give_up(_futile_error(None, False))
+        else:
+            self._fill()
+
+    def _give_up(self, error: Exception) -> None:
+        """No worker can be had: tell everybody, and rest until somebody comes with new tasks."""
+        self._resting, self._futile = True, 0
+        self._idle.clear()
+        for worker in list(self._workers.values()):
+            worker.retired = True
+            chunk, worker.chunk = worker.chunk, None
+            if chunk is not None:  # its outcome is the error
+                chunk.owner.in_flight -= 1
+            if worker.pid:
+                end_process(worker.pid)
+        self._break(error)
+
+    # messages
+
+    def _readable(self, worker: WorkerHandle) -> None:
+        if self._drain(worker):
+            return
+        # The channel is closed. The report of the worker's end says how it ended; it is on its way, or never comes.
+        self._loop_unwatch(worker)
+        if worker.pid and hasattr(self._starter, "poll"):
+            self._starter.poll(worker.pid)  # type: ignore[union-attr]
+        assert self._loop is not None
+
+        def insist() -> None:
+            if worker.serial in self._workers and worker.pid:
+                end_process(worker.pid)
+                self.ended(worker.pid, None)
+
+        self._loop.call_later(REPORT_WITHIN, insist)
+
+    def _drain(self, worker: WorkerHandle) -> bool:
+        """Take the messages that a worker has sent; False when there will be no more."""
+        try:
+            for message in worker.channel.pump():
+                if message.kind == wire.READY:
+                    self._greet(worker, message)
+                else:
+                    self._take(worker, message)
+        except EOFError:
+            return False
+        except (wire.BrokenChannel, OSError, ValueError):
+            if worker.pid:
+                end_process(worker.pid)
+            return False
+        return True
+
+    def _retire(self, worker: WorkerHandle) -> None:
+        """Let a worker go; its replacement comes when it has gone."""
+        worker.retired = True
+        worker.channel.push(wire.STOP, [])
+        self._flush(worker)
+
+    def _tell_path(self, worker: WorkerHandle, kind: int, content: object) -> None:
+        worker.path = list(sys.path)
+        worker.channel.push(kind, [dumps(content)])
+
+    def _flush(self, worker: WorkerHandle) -> None:
+        """Send what goes now; have the selector say when the rest can go."""
+        assert self._loop is not None
+        try:
+            everything = worker.channel.flush()
+        except OSError:
+            return  # it is dead: its end is reported, or its channel says so
+        if everything:
+            if worker.writing:
+                worker.writing = False
+                self._loop.watch(worker.channel.fileno(), lambda: self._readable(worker))
+        elif not worker.writing:
+            worker.writing = True
+            self._loop.call_soon(lambda: self._watch_writing(worker))
+
+    def _watch_writing(self, worker: WorkerHandle) -> None:
+        if worker.writing and worker.channel.fileno() >= 0:
+            assert self._loop is not None
+            self._loop.watch(
+                worker.channel.fileno(), lambda: self._readable(worker), lambda: self._flush(worker)
+            )
+
+    # the end
+
+    def _wind_up(self, kill: bool) -> None:
+        for worker in list(self._workers.values()):
+            if worker.chunk is None and worker.ready and not worker.retired:
+                self._retire(worker)
+            elif (kill or not worker.ready) and worker.pid:
+                end_process(worker.pid)
+        self._idle.clear()
+        assert self._loop is not None
+        if kill:
+            self._loop.call_later(1.0, self._kill_all)
+        self._check_gone()
+
+    def _kill_all(self) -> None:
+        for worker in self._workers.values():
+            if worker.pid:
+                end_process(worker.pid)
+        if self._workers:
+            assert self._loop is not None
+            self._loop.call_later(1.0, self._kill_all)
+
+    def _check_gone(self) -> None:
+        if self._workers or self._gone.is_set():
+            return
+        if self._starter is not None:
+            self._starter.close()
+            self._starter = None
+        assert self._loop is not None
+        self._loop.stop()
+        self._gone.set()
+
+    def _loop_unwatch(self, worker: WorkerHandle) -> None:
+        assert self._loop is not None
+        if worker.channel.fileno() >= 0:
+            self._loop.unwatch(worker.channel.fileno())
+
+    def abandon(self) -> None:
+        """In a forked child: let go of descriptors that mean the parent's workers, without a word to them."""
+        for worker in self._workers.values():
+            worker.close()
+        self._workers = {}
+        if self._starter is not None:
+            self._starter.disown()
+        if self._loop is not None:
+            self._loop.close()
+        self._loop = self._starter = None
+
+
+_live: weakref.WeakSet[Staff] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for pool in list(_live):
+        pool.abandon()
+    _live.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def _method(name: str | None) -> str:
+    if not hasattr(os, "fork"):
+        return "popen"
+    return {None: "template", "forkserver": "template"}.get(name, name or "template")
+
+
+def end_process(pid: int) -> None:
+    """End a process at once, if it is there."""
+    try:
+        os.kill(pid, 9)
+    except (ProcessLookupError, PermissionError):
+        pass
+
+
+def _futile_error(exitcode: int | None, initializer: bool) -> Exception:
+    from manyhands.exceptions import InitializerError, WorkerCrashedError
+
+    text = (
+        f"{FUTILE_STARTS} workers in a row ended before they were ready (the last with exit code {exitcode})"
+    )
+    if initializer:
+        return InitializerError(f"{text}: the initializer ends the process")
+    return WorkerCrashedError(f"{text}; what they wrote to standard error may say why", exitcode=exitcode)

@@ -1,0 +1,162 @@
+"""What passes through a pool: definitions, chunks, the streams they come in, and the events that come back.
+
+Plain records; ``pool`` moves them, ``definitions`` and ``submissions`` make them.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from manyhands.engine.pool import Pool
+    from manyhands.transport.outcomes import Outcomes
+
+
+class Definition:
+    """A function with its constants, as bytes; sent once to each worker."""
+
+    __slots__ = ("blob", "number")
+
+    def __init__(self, number: int, blob: bytes) -> None:
+        self.number = number
+        self.blob = blob
+
+
+class Chunk:
+    """Tasks that travel together; parts of it can be re-sent as chunks of their own with the same body.
+
+    Args:
+        owner: the stream it belongs to.
+        definition: what to call.
+        body: the tasks as bytes.
+        flags: how the body is to be read.
+        first: the first task of the body to run.
+        stop: the task of the body before which to stop.
+        base: what the call calls task 0 of the body (its index in the input).
+    """
+
+    __slots__ = (
+        "base",
+        "body",
+        "definition",
+        "first",
+        "flags",
+        "lost",
+        "number",
+        "owner",
+        "received",
+        "sent_at",
+        "stop",
+    )
+
+    def __init__(
+        self,
+        owner: Stream,
+        definition: Definition,
+        body: list[bytes],
+        flags: int,
+        first: int,
+        stop: int,
+        base: int,
+    ) -> None:
+        self.owner = owner
+        self.definition = definition
+        self.body = body
+        self.flags = flags
+        self.first = self.received = first
+        self.stop = stop
+        self.base = base
+        self.number = 0
+        self.lost = 0  # so many workers have died while they were being sent it
+        self.sent_at = 0.0
+
+    def part(self, first: int, stop: int) -> Chunk:
+        """Return a part of the chunk as a chunk of its own."""
+        return Chunk(self.owner, self.definition, self.body, self.flags, first, stop, self.base)
+
+
+class Results:
+    """Results of tasks ``first`` and following of the input, in order: (kind of outcome, bytes) each."""
+
+    __slots__ = ("busy", "first", "mutated", "outcomes", "travel", "worker")
+
+    def __init__(
+        self,
+        first: int,
+        outcomes: Outcomes | Sequence[tuple[int, Any]],
+        busy: float,
+        travel: float,
+        mutated: bool,
+        worker: int,
+    ) -> None:
+        self.first = first
+        self.outcomes = outcomes
+        self.busy = busy
+        self.travel = travel
+        self.mutated = mutated
+        self.worker = worker
+
+
+class Crash:
+    """The task with this index of the input ended its worker."""
+
+    __slots__ = ("exitcode", "index", "pid")
+
+    def __init__(self, index: int, pid: int, exitcode: int | None) -> None:
+        self.index = index
+        self.pid = pid
+        self.exitcode = exitcode
+
+
+class Broken:
+    """The pool cannot go on; no task of the stream that has no result yet will get one."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+
+class Changed:
+    """Workers have become ready, or free."""
+
+    __slots__ = ()
+
+
+if TYPE_CHECKING:
+    Event = Results | Crash | Broken | Changed
+    #: Takes the events of a stream, in the loop thread; must not wait.
+    Deliver = Callable[[Event], object]
+
+
+class Stream:
+    """The chunks of one call on their way through the pool.
+
+    Args:
+        pool: the pool.
+        deliver: called in the loop thread with what becomes of them.
+        limit: how many workers it may occupy.
+    """
+
+    def __init__(self, pool: Pool, deliver: Deliver, limit: int) -> None:
+        self.pool = pool
+        self.deliver = deliver
+        self.limit = limit
+        self.ready: deque[Chunk] = deque()
+        self.in_flight = 0
+        self.closed = False
+
+    def post(self, definition: Definition, body: list[bytes], flags: int, count: int, base: int) -> None:
+        """Hand over a chunk; from any thread."""
+        self.ready.append(Chunk(self, definition, body, flags, 0, count, base))
+        self.pool.poke()
+
+    def close(self, *, kill: bool = False) -> None:
+        """Drop what is not in flight, stop what is after the running task; ``kill``: at once, with the worker."""
+        self.closed = True
+        self.ready.clear()
+        self.pool.loop_soon(lambda: self.pool.forget(self, kill))
