@@ -14,6 +14,8 @@ import pytest
 
 import manyhands
 from manyhands.options import Options
+from manyhands.scheduling.check import _ADVICE as KINDS
+from manyhands.scheduling.check import Difference
 from tests.conftest import Program
 
 ROOT = Path(__file__).parents[2]
@@ -268,6 +270,13 @@ def test_the_reference_has_every_public_name() -> None:
         re.findall(r"^\.\. auto(?:function|class|exception|data):: manyhands\.(\w+)$", text, re.MULTILINE)
     )
     assert documented == set(manyhands.__all__)
+
+
+def test_the_attributes_of_a_difference_are_those_of_the_code() -> None:
+    text = (DOCS / "reference.md").read_text(encoding="utf-8")
+    part = text[text.index("### What `check()` reports") : text.index("(options)=")]
+    assert tuple(re.findall(r"^\| `(\w+)` \|", part, re.MULTILINE)) == Difference._fields
+    assert re.search(rf"^\| `kind` \| {'.*'.join(f'`.{kind}.`' for kind in KINDS)} \|$", part, re.MULTILINE)
 
 
 def test_the_glossary_has_the_words_of_the_project() -> None:

@@ -309,14 +309,14 @@ def test_an_imap_that_is_abandoned_does_not_hold_the_program_up(
     ran = run_program(
         PRELUDE
         + "import itertools\n"
-        + "def some(number):\n    return busy(number) if number > 2 else number\n"
+        + "def some(number):\n    return busy(number) if number > 0 else number\n"
         + f"f = parallel_map(some, max_workers=2, start_method={method!r}, initializer=int, chunksize=1)\n"
         + f"results = f.{what}(itertools.count())\n"
-        + "print(sorted(next(results) for _ in range(3)))\n"
+        + "print(next(results))\n"
         + "ready()\n"
         + ("del results\n" if dropped else "")
     )
-    assert (ran.code, ran.out, ran.err) == (0, "[0, 1, 2]\nready\n", "")
+    assert (ran.code, ran.out, ran.err) == (0, "0\nready\n", "")
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -75,11 +75,15 @@ class Processes:
         _missed += seconds
 
     def pool(self) -> Pool:
-        """The pool for these options, made if there is none yet."""
+        """The pool for these options, made if there is none yet, or only a broken one."""
         method, max_tasks, initializer = key = self.key()
+        broken = None
         with _lock:
             pool = _pools.get(key)
-            if pool is None or pool.broken is not None:
+            if pool is not None and pool.broken is not None:
+                broken, pool = pool, None
+                _submissions.pop(broken, None)
+            if pool is None:
                 import atexit
 
                 from manyhands.engine.pool import Pool
@@ -87,19 +91,20 @@ class Processes:
                 if not _pools:
                     atexit.register(shutdown)
                 pool = _pools[key] = Pool(self.workers, method, initializer, max_tasks)
-            return pool
+        if broken is not None:
+            broken.close()
+        return pool
 
     def submissions(self) -> Submissions:
         """The futures of the pool for these options."""
         from manyhands.engine.submissions import Submissions
-        from manyhands.transport.errors import crash
 
         pool = self.pool()
         pool.grow(self.workers)
         with _lock:
             found = _submissions.get(pool)
             if found is None:
-                found = _submissions[pool] = Submissions(pool, crash)
+                found = _submissions[pool] = Submissions(pool, self.options.initializer)
             return found
 
     def open(

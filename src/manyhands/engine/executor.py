@@ -81,6 +81,7 @@ class ProcessPool(Executor):
                 }
             )
         )
+        self._initializer = initializer
         packed = pack_initializer(initializer, initargs)
         self._pool = Pool(
             options.max_workers or cpu_count(), options.start_method, packed, max_tasks_per_child
@@ -123,9 +124,7 @@ class ProcessPool(Executor):
             if self._pool.broken is not None:
                 raise self._pool.broken
             if self._submissions is None:
-                from manyhands.transport.errors import crash
-
-                self._submissions = Submissions(self._pool, crash)
+                self._submissions = Submissions(self._pool, self._initializer)
                 self._held.append(self._submissions)
             submissions = self._submissions
         future: Future[T] = Future()
@@ -254,7 +253,7 @@ class ProcessPool(Executor):
 def queue(submissions: Submissions, function: Any, args: Any, kwargs: Any, future: Future[Any]) -> None:
     """Pack one task and queue it; what cannot be packed is the future's exception."""
     try:
-        definition = define(function, {})
+        definition = define(function, {}, submissions.initializer)
         try:
             frame = Encoder().encode((args, kwargs))
         except BaseException as error:

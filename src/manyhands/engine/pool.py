@@ -32,8 +32,7 @@ from time import monotonic
 
 from manyhands.engine.moving import cut, worth_moving
 from manyhands.engine.process import module_path
-from manyhands.engine.staff import Staff
-from manyhands.engine.staff import end_process
+from manyhands.engine.staff import Staff, end_process
 from manyhands.engine.streams import Broken, Changed, Chunk, Crash, Results, Stream
 from manyhands.engine.worker import MUTATED
 from manyhands.transport import channel as wire

@@ -99,7 +99,10 @@ class TemplateStarter:
         self.connection, theirs = _socket.socketpair()
         self.connection.setblocking(False)
         target = 3
-        code = f"import sys; sys.path[:] = {module_path()!r}; from manyhands.engine.template import main; main({target}, {os.getpid()})"
+        code = (
+            f"import sys; sys.path[:] = {module_path()!r}; "
+            f"from manyhands.engine.template import main; main({target}, {os.getpid()})"
+        )
         actions: list[tuple[Any, ...]] = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]
         descriptor = theirs.fileno()
         if descriptor == target:  # dup2 onto itself would leave it to be closed

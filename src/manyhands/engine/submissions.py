@@ -10,7 +10,7 @@ import threading
 from collections import deque
 
 from manyhands.engine.streams import Broken, Crash, Results
-from manyhands.transport.errors import unpack
+from manyhands.transport.errors import crash, unpack
 from manyhands.transport.outcomes import FAILED, VALUE, unplain
 from manyhands.transport.serialize import loads
 
@@ -36,12 +36,12 @@ class Submissions:
 
     Args:
         pool: the pool; started with the first submission.
-        crashed: makes the error of a task that crashed its worker, from pid and exit code.
+        initializer: of the pool; what it sets in the workers is not sent to them.
     """
 
-    def __init__(self, pool: Pool, crashed: Callable[[int, int | None], BaseException]) -> None:
+    def __init__(self, pool: Pool, initializer: Callable[..., object] | None = None) -> None:
         self._pool = pool
-        self._crashed = crashed
+        self.initializer = initializer
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
         self._pending: deque[Pending] = deque()
@@ -137,7 +137,7 @@ class Submissions:
         elif isinstance(event, Crash):
             future = self._pop(event.index)
             if future is not None:
-                resolve(future, error=self._crashed(event.pid, event.exitcode))
+                resolve(future, error=crash(event.pid, event.exitcode))
         elif isinstance(event, Broken):
             self.fail(event.error)
         while self._pending and self._wants_more():

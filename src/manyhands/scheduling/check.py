@@ -190,7 +190,6 @@ class _Check:
         from manyhands.engine.definitions import define, pack_initializer
         from manyhands.engine.pool import Pool
         from manyhands.engine.submissions import Submissions
-        from manyhands.transport.errors import crash
         from manyhands.transport.serialize import Encoder
 
         function, options = self.function, self.function.settings
@@ -201,7 +200,7 @@ class _Check:
         pool = Pool(1, options.start_method, initializer, options.max_tasks_per_child)
         futures: dict[int, Future[Any]] = {index: Future() for index in self.frames}
         try:
-            submissions = Submissions(pool, crash)
+            submissions = Submissions(pool)
             for index, future in reversed(futures.items()):
                 submissions.submit(probe, Encoder().encode(((self.frames[index],), {})), future)
             self.there = {index: _received(future) for index, future in futures.items()}

@@ -108,7 +108,7 @@ def _by_value_pickler() -> Any:
 
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         # A file that is open for reading would be read to its end, and arrive as a copy of its text in memory.
-        dispatch_table: Any = ChainMap({TextIOWrapper: _refuse_file}, cloudpickle.Pickler.dispatch_table)
+        dispatch_table = ChainMap({TextIOWrapper: _refuse_file}, cloudpickle.Pickler.dispatch_table)  # noqa: RUF012 - cloudpickle's own form
 
     if hasattr(types, "LazyImportType"):  # 3.15; cloudpickle 3.1 refuses what a lazy import (PEP 810) has left
         lazy: Any = types.LazyImportType
