@@ -40,10 +40,13 @@ class Process(NamedTuple):
     pid: int
     parent: int
     state: str
-    command: str
 
     def __str__(self) -> str:
-        return f"process {self.pid} (state {self.state}, child of {self.parent}): {self.command}"
+        try:
+            command = Path(f"/proc/{self.pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            command = ""
+        return f"process {self.pid} (state {self.state}, child of {self.parent}): {command[:200]}"
 
 
 def all_processes() -> dict[int, Process]:
@@ -51,18 +54,18 @@ def all_processes() -> dict[int, Process]:
     for entry in os.listdir("/proc"):
         if entry.isdigit():
             try:
-                name, _, rest = Path(f"/proc/{entry}/stat").read_text(errors="replace").rpartition(")")
-                command = Path(f"/proc/{entry}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                with open(f"/proc/{entry}/stat", "rb") as file:
+                    state, parent = file.read().rpartition(b")")[2].split()[:2]
             except OSError:  # it has ended this moment
                 continue
-            state, parent = rest.split()[:2]
-            found[int(entry)] = Process(int(entry), int(parent), state, command[:200] or name)
+            found[int(entry)] = Process(int(entry), int(parent), state.decode())
     return found
 
 
-def descendants(root: int) -> list[Process]:
+def descendants(root: int, processes: dict[int, Process] | None = None) -> list[Process]:
     """Return the children of a process, their children and so on, zombies included."""
-    processes = all_processes()
+    if processes is None:
+        processes = all_processes()
     children: dict[int, list[int]] = {}
     for process in processes.values():
         children.setdefault(process.parent, []).append(process.pid)
@@ -74,16 +77,16 @@ def descendants(root: int) -> list[Process]:
     return found
 
 
-def marked(mark: str) -> list[Process]:
+def marked(mark: str, processes: dict[int, Process] | None = None) -> list[Process]:
     """Return the processes that have the mark in their environment, wherever they hang in the tree."""
     wanted, found = f"{MARK}={mark}".encode(), []
-    for process in all_processes().values():
+    for process in (all_processes() if processes is None else processes).values():
         try:
-            environment = Path(f"/proc/{process.pid}/environ").read_bytes()
+            with open(f"/proc/{process.pid}/environ", "rb") as file:
+                if wanted in file.read():
+                    found.append(process)
         except OSError:
             continue
-        if wanted in environment.split(b"\0"):
-            found.append(process)
     return found
 
 
@@ -127,7 +130,9 @@ class Belongings:
         self.mappings = 0
         if not PROC:
             return
-        self.processes = {each.pid: str(each) for each in [*descendants(os.getpid()), *marked(mark)]}
+        processes = all_processes()
+        found = [*descendants(os.getpid(), processes), *marked(mark, processes)]
+        self.processes = {each.pid: str(each) for each in found}
         for entry in os.listdir("/proc/self/fd"):
             try:
                 target = os.readlink(f"/proc/self/fd/{entry}")

@@ -111,7 +111,7 @@ class ParallelFunction(Generic[P, R]):
 
     @property
     def settings(self) -> Options:
-        """The options in force: the defaults, as ``configure`` left them, with this function's own over them.
+        """The options in force; the defaults, as ``configure`` left them, with this function's own over them.
 
         Example:
             >>> ParallelFunction(abs, {"chunksize": 5}).settings.chunksize

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from manyhands import parallel_map
+from manyhands import LostUpdateWarning, parallel_map
 from tests.contract import functions
 from tests.contract.conftest import Way
 
@@ -172,7 +172,8 @@ class TestWhere:
             item.append(1)
             return len(item)
 
-        assert process_way(grow, chunksize=4).map([shared] * 4) == [2, 2, 2, 2]
+        with pytest.warns(LostUpdateWarning, match="grow changes an argument in place"):
+            assert process_way(grow, chunksize=4).map([shared] * 4) == [2, 2, 2, 2]
         assert shared == [0]
 
 

@@ -266,7 +266,7 @@ class TestExceptions:
 
     def test_a_result_that_cannot_be_sent(self) -> None:
         [line] = lines(report_on(lambda x: threading.Lock(), [1]))
-        assert "raises UnpicklableError: cannot return from a worker: the result: a lock" in line
+        assert "raises UnpicklableError: cannot return from a worker: the result: a thread lock" in line
 
     def test_an_interrupt_ends_the_check(self) -> None:
         def interrupt(x: int) -> None:
@@ -338,7 +338,7 @@ class TestArguments:
         assert report.items == 3
         [difference] = report.differences
         assert (difference.item, difference.kind) == (1, "argument")
-        assert "args[0]['lock']: a lock" in difference.there
+        assert "args[0]['lock']: a thread lock" in difference.there
 
 
 class TestGlobals:

@@ -75,4 +75,4 @@ def shared() -> None:
 
     share, journal, key = sys.stdin.readline().split()
     connection = socket.fromshare(base64.b64decode(share))  # type: ignore[attr-defined]
-    worker.main(connection, journal, int(key))  # type: ignore[arg-type]
+    worker.main(connection, journal, int(key))

@@ -5,7 +5,6 @@ Other threads hand it work with ``call_soon``; everything else belongs to the lo
 
 from __future__ import annotations
 
-import _socket
 import heapq
 import itertools
 import selectors
@@ -13,6 +12,8 @@ import sys
 import threading
 from collections import deque
 from time import monotonic
+
+from manyhands.engine.descriptors import pair
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,7 +47,9 @@ class Loop:
         self._soon: deque[Callable[[], object]] = deque()
         self._timers: list[tuple[float, int, Timer]] = []
         self._order = itertools.count()
-        self._woken, self._waker = _pair()
+        self._woken, self._waker = pair()
+        for end in (self._woken, self._waker):
+            end.setblocking(False)
         self._signalled = False
         self._running = True
         self._selector.register(self._woken, selectors.EVENT_READ, (self._drain, None))
@@ -143,16 +146,3 @@ class Loop:
             self._woken.recv(4096)
         except (BlockingIOError, InterruptedError):
             pass
-
-
-def _pair() -> tuple[_socket.socket, _socket.socket]:
-    """Two connected sockets that never block."""
-    if hasattr(_socket, "socketpair"):
-        pair = _socket.socketpair()
-    else:  # Windows
-        import socket
-
-        pair = socket.socketpair()
-    for end in pair:
-        end.setblocking(False)
-    return pair

@@ -31,8 +31,8 @@ from collections import deque
 from time import monotonic
 
 from manyhands.engine.moving import cut, worth_moving
-from manyhands.engine.process import module_path
-from manyhands.engine.staff import Staff, end_process
+from manyhands.engine.process import end_process, module_path
+from manyhands.engine.staff import Staff
 from manyhands.engine.streams import Broken, Changed, Chunk, Crash, Results, Stream
 from manyhands.engine.worker import MUTATED
 from manyhands.transport import channel as wire
@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 
 #: So many workers may die while a chunk is on its way to them, then its first task is held to be the reason.
 PATIENCE = 3
+#: A task whose call was abandoned may run on for so many seconds; the loop would not have begun it at all.
+GRACE = 1.0
 
 
 class Pool(Staff):
@@ -174,8 +176,20 @@ class Pool(Staff):
             if worker.chunk is not None and worker.chunk.owner is stream:
                 worker.limit(0)
                 worker.abandoned = True
-                if kill and worker.pid:
-                    end_process(worker.pid)
+                self._end_task(worker, worker.chunk, 0.0 if kill else GRACE)
+
+    def _end_task(self, worker: WorkerHandle, chunk: Chunk, grace: float) -> None:
+        """End a task that nobody waits for, with its worker, unless it ends by itself in time."""
+
+        def end() -> None:
+            if worker.chunk is chunk and worker.pid:
+                end_process(worker.pid)
+
+        assert self._loop is not None
+        if grace:
+            self._loop.call_later(grace, end)
+        else:
+            end()
 
     def _joined(self) -> None:
         for stream in self._streams:

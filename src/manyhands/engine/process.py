@@ -12,6 +12,7 @@ import signal
 import sys
 
 from manyhands import _startup
+from manyhands.engine.descriptors import pair, pipe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -87,8 +88,6 @@ class TemplateStarter:
     """
 
     def __init__(self, loop: Loop, listener: Listener, *, spawn: bool = False) -> None:
-        import _socket
-
         from manyhands.engine import template
 
         self._wire = template
@@ -96,7 +95,8 @@ class TemplateStarter:
         self._listener = listener
         self._method = template.SPAWN if spawn else template.FORK
         self._rest = b""
-        self.connection, theirs = _socket.socketpair()
+        self._answered = False
+        self.connection, theirs = pair()
         self.connection.setblocking(False)
         target = 3
         code = (
@@ -144,6 +144,8 @@ class TemplateStarter:
         if self.connection.fileno() < 0:
             return
         self._loop.unwatch(self.connection.fileno())
+        if not self._answered:  # it is still starting, and would hear of it only then
+            end_process(self.pid)
         try:
             self.connection.shutdown(2)  # not only closed: a process forked at a bad moment may hold a copy
         except OSError:  # the template has gone before
@@ -169,6 +171,7 @@ class TemplateStarter:
             self.close()
             self._listener.starter_lost()
             return
+        self._answered = True
         data = self._rest + data
         size = self._wire.REPLY.size
         whole = len(data) - len(data) % size
@@ -194,9 +197,8 @@ class ForkStarter:
         self._loop = loop
         self._listener = listener
         self._owner = os.getpid()
-        self._lifeline, self._hold = (
-            os.pipe()
-        )  # only this process has the writing end: its closing is our end
+        # Only this process has the writing end: its closing is our end.
+        self._lifeline, self._hold = pipe()
         self._watched: dict[int, int] = {}
 
     def start(self, serial: int, connection: Any, journal: int, key: int) -> None:
@@ -259,7 +261,7 @@ class ForkStarter:
     def close(self) -> None:
         """Kill what is left, and let go of the lifeline."""
         for pid in list(self._watched):
-            _kill(pid)
+            end_process(pid)
             self._ended(pid)
         self.disown()
 
@@ -313,8 +315,9 @@ class PopenStarter:
         """There is no fork where this class is used."""
 
 
-def _kill(pid: int) -> None:
+def end_process(pid: int) -> None:
+    """End a process at once, if it is there."""
     try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
+        os.kill(pid, 9)
+    except (ProcessLookupError, PermissionError):
         pass

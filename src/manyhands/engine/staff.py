@@ -15,10 +15,11 @@ import weakref
 from collections import deque
 
 from manyhands.engine.loop import Loop
-from manyhands.engine.process import ForkStarter, PopenStarter, TemplateStarter, module_path
+from manyhands.engine.process import ForkStarter, PopenStarter, TemplateStarter, end_process, module_path
 from manyhands.engine.worker import REFUSED
 from manyhands.engine.workers import WorkerHandle
 from manyhands.transport import channel as wire
+from manyhands.transport.journal import release
 from manyhands.transport.serialize import dumps
 
 TYPE_CHECKING = False
@@ -104,6 +105,11 @@ class Staff:
             if self._closing:
                 raise RuntimeError("the pool has been shut down; make a new one")
             if self._loop is None:
+                if getattr(sys, "frozen", False) and self.start_method != "fork":
+                    raise RuntimeError(
+                        "a frozen program cannot start an interpreter for its workers: "
+                        'use start_method="fork", backend="threads" or backend="serial"'
+                    )
                 self._loop = loop = Loop()
                 _live.add(self)
                 if self.start_method == "fork":
@@ -211,7 +217,7 @@ class Staff:
             self._starter.start(worker.serial, theirs, journal, worker.key)
         finally:
             theirs.close()
-            os.close(journal)
+            release(journal)
         if worker.serial not in self._workers:  # it failed at once
             return
         assert self._loop is not None
@@ -404,7 +410,9 @@ class Staff:
 
     def _wind_up(self, kill: bool) -> None:
         for worker in list(self._workers.values()):
-            if worker.chunk is None and worker.ready and not worker.retired:
+            if not worker.pid and not worker.ready:  # not even begun
+                self.failed(worker.serial, OSError())
+            elif worker.chunk is None and worker.ready and not worker.retired:
                 self._retire(worker)
             elif (kill or not worker.ready) and worker.pid:
                 end_process(worker.pid)
@@ -466,14 +474,6 @@ def _method(name: str | None) -> str:
     if not hasattr(os, "fork"):
         return "popen"
     return {None: "template", "forkserver": "template"}.get(name, name or "template")
-
-
-def end_process(pid: int) -> None:
-    """End a process at once, if it is there."""
-    try:
-        os.kill(pid, 9)
-    except (ProcessLookupError, PermissionError):
-        pass
 
 
 def _futile_error(exitcode: int | None, initializer: bool) -> Exception:

@@ -16,7 +16,17 @@ from time import perf_counter
 from manyhands.transport import channel as wire
 from manyhands.transport.channel import Channel, Message
 from manyhands.transport.frames import split
-from manyhands.transport.journal import CAPACITY, CHUNK, DONE, ENTRIES, FIRST, LIMIT, RUNNING, Journal
+from manyhands.transport.journal import (
+    CAPACITY,
+    CHUNK,
+    DONE,
+    ENTRIES,
+    FIRST,
+    LIMIT,
+    RUNNING,
+    Journal,
+    release,
+)
 from manyhands.transport.outcomes import FAILED_ENTRY, PLAIN_ENTRY, POSITION, VERSION, unplain
 from manyhands.transport.serialize import ATOMIC, PROTOCOL, Encoder, pickle
 
@@ -36,16 +46,19 @@ MUTATED = 8
 # READY with this flag: the initializer failed, the body is its exception.
 REFUSED = 1
 
+#: What may be too much for marshal (it counts in 31 bits); pickle takes it.
+LONG = frozenset({str, bytes})
+
 #: True in workers: a call made inside a task runs right there, instead of starting processes of processes.
 inside = False
 
 
-def main(connection: Any, journal: int, key: int) -> None:
+def main(connection: Any, journal: int | str, key: int) -> None:
     """Serve one pool until it says stop or is gone. Does not return.
 
     Args:
         connection: the worker's end of the channel, a connected socket.
-        journal: the descriptor of the journal; closed here.
+        journal: what opens the journal; released here.
         key: the channel's key.
     """
     global inside
@@ -54,7 +67,7 @@ def main(connection: Any, journal: int, key: int) -> None:
     try:
         _guard_signals()
         book = Journal(journal)
-        os.close(journal)
+        release(journal)
         worker = Worker(Channel(connection, key), book)
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=worker.disown)
@@ -174,8 +187,9 @@ class Worker:
             sys.argv[:] = argv
         if initializer is not None:
             try:
-                function, arguments = loads(initializer)
-                unwrap(function)(*arguments)
+                from manyhands.engine.initializing import run
+
+                run(initializer, unwrap)
             except BaseException as error:
                 from manyhands.transport.errors import pack
 
@@ -203,11 +217,13 @@ def define(body: memoryview) -> tuple[Callable[..., Any] | bytes, Any]:
 
 def unloadable(error: BaseException) -> bytes:
     """The outcome of every task of a function that the worker could not load."""
+    from manyhands.exceptions import ManyhandsError
     from manyhands.transport.errors import pack
 
-    error.add_note(
-        "manyhands: a worker could not load the function; it must be importable there, or live in __main__"
-    )
+    if not isinstance(error, ManyhandsError):  # which says itself what is wrong
+        error.add_note(
+            "manyhands: a worker could not load the function; it must be importable there, or live in __main__"
+        )
     return pack(error)
 
 
@@ -301,7 +317,7 @@ class Run:
             except BaseException as error:
                 kind, result = FAILED_ENTRY, failure(error)
             else:
-                if type(value) in ATOMIC:
+                if type(value) in ATOMIC and not (type(value) in LONG and len(value) > CAPACITY):
                     kind, result = PLAIN_ENTRY, dumps(value, VERSION)
                 else:
                     start = clock()

@@ -6,6 +6,7 @@ import os
 import sys
 from collections import OrderedDict
 
+from manyhands.engine.descriptors import pair
 from manyhands.transport import channel as wire
 from manyhands.transport import journal
 from manyhands.transport.channel import PoolChannel
@@ -47,14 +48,7 @@ class WorkerHandle:
 
     def open(self) -> tuple[Any, Any]:
         """Make channel and journal; return the ends that go to the process (the caller closes them)."""
-        if sys.platform == "win32":
-            import socket
-
-            ours, theirs = socket.socketpair()
-        else:
-            import _socket
-
-            ours, theirs = _socket.socketpair()
+        ours, theirs = pair()
         try:
             descriptor = journal.create()
         except BaseException:
@@ -66,9 +60,9 @@ class WorkerHandle:
         except BaseException:  # mapping takes a descriptor, too
             ours.close()
             theirs.close()
-            os.close(descriptor)
+            journal.release(descriptor)
             raise
-        self.channel = PoolChannel(ours, self.key)  # type: ignore[arg-type]  # the C class has all it needs
+        self.channel = PoolChannel(ours, self.key)
         return theirs, descriptor
 
     def know(self, definition: Definition) -> None:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import _thread
 from time import perf_counter
 
-from manyhands.scheduling.chunks import Planner
+from manyhands.scheduling.chunks import LOOK, Planner
 from manyhands.scheduling.watch import PATIENCE, Watch
 from manyhands.transport.outcomes import FAILED, VALUE, unplain
 
@@ -35,10 +35,14 @@ if TYPE_CHECKING:
 #: Where ``imap`` has no ``buffersize``, results may wait for their consumer up to so many tasks, or what so many
 #: chunks for each worker hold, whichever is more.
 WINDOW_TASKS, WINDOW_CHUNKS = 64, 4
+#: ... but no more than the workers do in so many seconds.
+WINDOW_TIME = 0.25
 #: An iterator that takes longer than this to give a few items is not asked for more than needed.
 QUICK = 0.000_200
 #: Tasks this cheap, all together, are not worth a watch: seconds.
 TRIFLE = 0.000_100
+#: The watch looks at least this often, in seconds, while nothing happens here.
+DOZE = 0.1
 #: Below this many seconds a task, the loop itself counts: the quickest form of it is used.
 CHEAP = 0.000_002
 _END = 1 << 62
@@ -115,6 +119,7 @@ class Call:
         self._failure: tuple[int, BaseException] | None = None  # index and exception
         self._items: dict[int, Sequence[Any]] = {}  # of chunks that are out, for notes
         self._watch: Watch | None = None
+        self._doze = PATIENCE
         #: While a batch runs here: its iterator, if that may be stopped, when it began, how long it should take.
         self._batch: tuple[Any, float, float] | None = None
         self._out = 0  # tasks that were sent and have not come back
@@ -226,10 +231,10 @@ class Call:
             return self._window
         if not self.lazy:
             return _END
-        return max(
-            WINDOW_TASKS,
-            WINDOW_CHUNKS * self.workers * max(self.planner.chunk(None), self.planner.last_batch),
-        )
+        planner, few = self.planner, WINDOW_CHUNKS * self.workers
+        tasks = max(WINDOW_TASKS, few * max(planner.chunk(None), planner.last_batch))
+        # Nobody knows whether the consumer wants them all: no more than the workers do in a while.
+        return max(few, min(tasks, int(self.workers * WINDOW_TIME / (planner.cost or 1e-9))))
 
     # here
 
@@ -258,8 +263,11 @@ class Call:
                 results = [function(item) for item in iterator]
             else:  # keeps what is done when a task raises, and can be stopped after any
                 append = results.append
+                late = start + max(LOOK, 4 * self._batch[2])
                 for item in iterator:
                     append(function(item))
+                    if perf_counter() > late:  # dearer than those before: time to think again
+                        break
         except BaseException as error:
             self._batch = None
             place = len(items) - iterator.__length_hint__() - 1 if plain else len(results)
@@ -295,7 +303,13 @@ class Call:
         with self._lock:
             batch = self._batch
             if batch is None:
-                return PATIENCE
+                if self._line is not None:
+                    return None
+                self._doze = min(
+                    2 * self._doze, DOZE
+                )  # the consumer is at work, or the input: not our business
+                return self._doze
+            self._doze = PATIENCE
             iterator, start, expected = batch
             due = start + max(PATIENCE, 4 * expected) - perf_counter()
             if due > 0:
@@ -463,7 +477,7 @@ class Call:
             f"{self.job.name} changes an argument in place; tasks that run in a worker change their own copy, and the "
             "caller's stays as it was: return the changed value instead",
             LostUpdateWarning,
-            stacklevel=5,
+            stacklevel=_outside(),
         )
 
     def _end(self, kill: bool) -> None:
@@ -482,3 +496,13 @@ def note_here(error: BaseException, index: int, job: Job, item: Any) -> BaseExce
     from manyhands.scheduling.failures import note
 
     return note(error, index, job.name, item, job.shape, "in the caller's process")
+
+
+def _outside() -> int:
+    """The stack level of the first frame, seen from our caller, that is not this package's own."""
+    import sys
+
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == "manyhands":
+        frame, level = frame.f_back, level + 1
+    return level

@@ -6,6 +6,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+#: A note shows so many characters of each argument: enough for a path.
+LONGEST = 120
+
 
 def note(error: BaseException, index: int, name: str, item: Any, shape: int, where: str) -> BaseException:
     """Add to an exception which task raised it; returns the exception.
@@ -21,12 +24,12 @@ def note(error: BaseException, index: int, name: str, item: Any, shape: int, whe
     from manyhands.transport.refusal import safe_repr
 
     if shape == 0:
-        words = [safe_repr(item)]
+        words = [safe_repr(item, LONGEST)]
     elif shape == 1:
-        words = [safe_repr(part) for part in item]
+        words = [safe_repr(part, LONGEST) for part in item]
     else:
-        words = [safe_repr(part) for part in item[0]] + [
-            f"{key}={safe_repr(part)}" for key, part in item[1].items()
+        words = [safe_repr(part, LONGEST) for part in item[0]] + [
+            f"{key}={safe_repr(part, LONGEST)}" for key, part in item[1].items()
         ]
     try:
         error.add_note(f"manyhands: item {index}: {name}({', '.join(words)}), {where}")

@@ -317,17 +317,23 @@ class _Bounded(io.BytesIO):
 
 def _frozen(value: Any) -> bytes | tuple[int, int | None]:
     """What a value looks like now: its pickle, or only which object it is, and its length."""
-    file = _Bounded()
-    try:
-        pickle.Pickler(file, 5).dump(value)
-        return file.getvalue()
-    except KeyboardInterrupt:
-        raise
-    except BaseException:
+    import cloudpickle
+
+    for pickler in (pickle.Pickler, cloudpickle.Pickler):
+        file = _Bounded()
         try:
-            return id(value), len(value)
-        except BaseException:
-            return id(value), None
+            pickler(file, 5).dump(value)
+            return file.getvalue()
+        except OverflowError:
+            break
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # noqa: BLE001 - pickling runs the objects' own code
+            continue
+    try:
+        return id(value), len(value)
+    except BaseException:  # noqa: BLE001 - it has no length
+        return id(value), None
 
 
 def _change(kind: str, root: str, before: Any, value: Any) -> Change | None:

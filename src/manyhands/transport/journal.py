@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import sys
 
 from manyhands.transport.outcomes import POSITION, Outcomes
 
@@ -38,11 +39,14 @@ class Journal:
     """One worker's journal, mapped by the worker and by its pool.
 
     Args:
-        descriptor: the file that both map; it stays the caller's to close.
+        file: what ``create`` has returned; it stays the caller's to release.
     """
 
-    def __init__(self, descriptor: int) -> None:
-        self.map = mmap.mmap(descriptor, SIZE)
+    def __init__(self, file: int | str) -> None:
+        if sys.platform == "win32":
+            self.map = mmap.mmap(-1, SIZE, tagname=str(file))
+        else:
+            self.map = mmap.mmap(int(file), SIZE)
         view = memoryview(self.map)
         self.words = view[:_DATA].cast("Q")
         self.ends = self.words[_WORDS:]
@@ -64,8 +68,13 @@ class Journal:
             pass
 
 
-def create() -> int:
-    """Make the file of a journal, without a name where the platform has such, and return its descriptor."""
+def create() -> int | str:
+    """Make the memory of a journal and return what opens it: a descriptor, or on Windows a name.
+
+    Where the platform can, the memory has no name that could be left behind.
+    """
+    if sys.platform == "win32":
+        return f"manyhands-{os.getpid()}-{os.urandom(8).hex()}"
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("manyhands", os.MFD_CLOEXEC)
     else:
@@ -75,3 +84,9 @@ def create() -> int:
         os.unlink(path)
     os.ftruncate(descriptor, SIZE)
     return descriptor
+
+
+def release(file: int | str) -> None:
+    """Close what ``create`` has returned; who has mapped it keeps it."""
+    if isinstance(file, int):
+        os.close(file)

@@ -74,7 +74,10 @@ class Encoder:
             tuples: each item is a tuple of arguments, which is looked into.
         """
         if set(map(type, chain.from_iterable(items) if tuples else items)) <= ATOMIC:
-            return marshal.dumps(list(items), 2)
+            try:
+                return marshal.dumps(list(items), 2)
+            except ValueError:  # over 2 GiB
+                return None
         return None
 
 
@@ -96,7 +99,7 @@ _pickler: Any = None
 
 
 def _by_value_pickler() -> Any:
-    """``cloudpickle.Pickler``, with two answers of its own."""
+    """``cloudpickle.Pickler``, with a few answers of its own."""
     global _pickler
     if _pickler is not None:
         return _pickler
@@ -108,9 +111,19 @@ def _by_value_pickler() -> Any:
 
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         # A file that is open for reading would be read to its end, and arrive as a copy of its text in memory.
-        dispatch_table = ChainMap({TextIOWrapper: _refuse_file}, cloudpickle.Pickler.dispatch_table)  # noqa: RUF012 - cloudpickle's own form
+        dispatch_table = ChainMap(
+            {TextIOWrapper: _refuse_file, memoryview: _keep_view}, cloudpickle.Pickler.dispatch_table
+        )  # noqa: RUF012 - cloudpickle's own form
 
-    if hasattr(types, "LazyImportType"):  # 3.15; cloudpickle 3.1 refuses what a lazy import (PEP 810) has left
+        def _dynamic_function_reduce(self, func: Any) -> Any:
+            reduced = super()._dynamic_function_reduce(func)
+            if func.__module__ != "__main__":
+                return reduced
+            return (*reduced[:5], _set_function)
+
+    if hasattr(
+        types, "LazyImportType"
+    ):  # 3.15; cloudpickle 3.1 refuses what a lazy import (PEP 810) has left
         lazy: Any = types.LazyImportType
         ordinary = Pickler.reducer_override
 
@@ -122,11 +135,30 @@ def _by_value_pickler() -> Any:
     return Pickler
 
 
+#: In a worker: the globals of ``__main__`` that its initializer has set.
+own: dict[str, Any] = {}
+
+
+def _set_function(function: Any, state: Any) -> None:
+    """Fill a function of ``__main__`` as cloudpickle does, then with what the initializer has set for it."""
+    from cloudpickle.cloudpickle import _function_setstate
+
+    _function_setstate(function, state)
+    function.__globals__.update(own)
+
+
 def _refuse_file(file: Any) -> Any:
     for name in ("stdout", "stderr"):
         if file is getattr(sys, name):
             return getattr, (sys, name)
     raise TypeError(f"cannot pickle {type(file).__name__!r} object")
+
+
+def _keep_view(view: memoryview) -> Any:
+    """A view of bytes arrives as a view of bytes (cloudpickle would make plain bytes of it)."""
+    if view.ndim != 1 or view.format != "B":
+        raise TypeError("cannot pickle a memoryview of anything but bytes")
+    return memoryview, ((bytes if view.readonly else bytearray)(view),)
 
 
 def _itself(obj: Any) -> Any:

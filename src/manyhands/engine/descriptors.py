@@ -1,0 +1,56 @@
+"""Descriptors that keep off 0, 1 and 2.
+
+These belong to the standard streams even in a program that has closed them: whatever is written there in the belief that it
+is standard output would end up in a channel. Used by everything in ``engine`` that makes sockets and pipes.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    """Return two connected sockets (of the light C class where there is one that will do)."""
+    if sys.platform == "win32":
+        import socket
+
+        return socket.socketpair()
+    import _socket
+
+    first, second = _socket.socketpair()
+    return _away(first), _away(second)  # type: ignore[return-value]
+
+
+def pipe() -> tuple[int, int]:
+    """Return the reading and the writing end of a pipe."""
+    reading, writing = os.pipe()
+    return away(reading), away(writing)
+
+
+def away(descriptor: int) -> int:
+    """Return the descriptor, or one above 2 in its place.
+
+    Raises:
+        OSError: there is no descriptor left; the given one is closed.
+    """
+    if descriptor > 2:
+        return descriptor
+    import fcntl
+
+    try:
+        return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
+    finally:
+        os.close(descriptor)
+
+
+def _away(end: object) -> object:
+    if end.fileno() > 2:  # type: ignore[attr-defined]
+        return end
+    import _socket
+
+    return _socket.socket(fileno=away(end.detach()))  # type: ignore[attr-defined]
