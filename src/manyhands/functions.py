@@ -11,7 +11,7 @@ import sys
 from manyhands import options as options_module
 from manyhands.backends import make
 from manyhands.options import Options, validated
-from manyhands.scheduling.call import Call, Job
+from manyhands.scheduling.call import Call, Carried, Job
 from manyhands.scheduling.source import Source
 
 TYPE_CHECKING = False
@@ -100,9 +100,10 @@ class ParallelFunction(Generic[P, R]):
                 setattr(self, name, getattr(function, name))
             except AttributeError:
                 pass
-        for name, value in getattr(function, "__dict__", {}).items():
-            if name not in self.__dict__:
-                self.__dict__[name] = value
+        if hasattr(function, "__code__"):  # what was put onto the function, as functools.wraps takes it over
+            for name, value in getattr(function, "__dict__", {}).items():
+                if not hasattr(self, name):
+                    self.__dict__[name] = value
 
     @property
     def __manyhands__(self) -> Callable[P, R]:
@@ -212,7 +213,7 @@ class ParallelFunction(Generic[P, R]):
             >>> ParallelFunction(pow).starmap([(2, 5), (3, 2)])
             [32, 9]
         """
-        return self._all((items,), constants, MANY)
+        return self._all((items,), constants, MANY, star=True)
 
     if TYPE_CHECKING:
 
@@ -431,11 +432,11 @@ class ParallelFunction(Generic[P, R]):
             notify(owner, name)
 
     def __reduce__(self) -> Any:
-        from manyhands.transport.serialize import reference
-
-        found = reference(self)
-        if found is not None:
-            return found[1]
+        original = self._original()
+        if original is self:
+            return self.__qualname__  # type: ignore[attr-defined]
+        if original is not None:
+            return _copy, (original, self._changes)
         return _restore, (self.__wrapped__, self._changes)
 
     def __repr__(self) -> str:
@@ -446,14 +447,26 @@ class ParallelFunction(Generic[P, R]):
 
     # calls
 
+    def _original(self) -> ParallelFunction[P, R] | None:
+        """What a worker finds under this function's name: this object, or the one it is a copy of; else None."""
+        from manyhands.transport.serialize import named
+
+        found = named(self)
+        if isinstance(found, ParallelFunction) and found.__wrapped__ is self.__wrapped__:
+            return found
+        return None
+
     def _shipped(self) -> Any:
-        """What goes to the workers: this object if they find it by name, the function if they find that, else its code."""
-        from manyhands.transport.serialize import reference
+        """What goes to the workers: what they find by name, or else the function itself."""
+        return self._original() or self.__wrapped__
 
-        return self if reference(self) is not None else self.__wrapped__
-
-    def _all(self, iterables: tuple[Any, ...], constants: dict[str, Any], shape: int) -> list[Any]:
-        runs: list[list[Any]] = list(self._call(iterables, constants, shape).runs())
+    def _all(
+        self, iterables: tuple[Any, ...], constants: dict[str, Any], shape: int, *, star: bool = False
+    ) -> list[Any]:
+        try:
+            runs: list[list[Any]] = list(self._call(iterables, constants, shape, star=star).runs())
+        except Carried as carried:
+            raise carried.error from carried.error.__cause__
         if len(runs) < 2:
             return runs[0] if runs else []
         results = max(runs, key=len)  # the others are put around the largest: it is not copied
@@ -476,14 +489,24 @@ class ParallelFunction(Generic[P, R]):
             try:
                 for run in runs:
                     yield from run
+            except Carried as carried:
+                raise RuntimeError("a task raised StopIteration") from carried.error
             finally:
                 runs.close()
 
         return results()
 
-    def _call(self, iterables: tuple[Any, ...], constants: dict[str, Any], shape: int, **how: Any) -> Any:
+    def _call(
+        self,
+        iterables: tuple[Any, ...],
+        constants: dict[str, Any],
+        shape: int,
+        *,
+        star: bool = False,
+        **how: Any,
+    ) -> Any:
         settings = self.settings
-        source = Source(iterables)
+        source = Source(iterables, star=star)
         if (
             settings.backend == "serial"
             or _inside_worker()
@@ -502,6 +525,10 @@ class ParallelFunction(Generic[P, R]):
 def _inside_worker() -> bool:
     worker = sys.modules.get("manyhands.engine.worker")
     return worker is not None and worker.inside
+
+
+def _copy(original: ParallelFunction[Any, Any], changes: dict[str, Any]) -> ParallelFunction[Any, Any]:
+    return ParallelFunction(original.__wrapped__, changes)
 
 
 def _restore(function: Any, changes: dict[str, Any]) -> ParallelFunction[Any, Any]:

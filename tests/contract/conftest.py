@@ -67,6 +67,12 @@ def any_way(request: pytest.FixtureRequest) -> Way:
     return Way(request.param, {**WAYS, **FREE}[request.param])
 
 
+@pytest.fixture(params=[way for way in {**WAYS, **FREE} if way not in {"spawn", "fork"}])
+def backend_way(request: pytest.FixtureRequest) -> Way:
+    """Each backend, where it makes no difference how processes are started."""
+    return Way(request.param, {**WAYS, **FREE}[request.param])
+
+
 @pytest.fixture(params=PROCESSES)
 def process_way(request: pytest.FixtureRequest) -> Way:
     """The ways that use processes."""

@@ -214,17 +214,18 @@ def nothing() -> None:
     """An initializer; with one, no task runs in the caller."""
 
 
-state: dict[str, Any] = {}
+state: dict[Any, Any] = {}
 
 
 def prepare(key: str, value: Any) -> None:
     """An initializer that leaves something, and counts how often it was run here."""
     state[key] = value
-    state["times", threading.get_ident()] = state.get(("times", threading.get_ident()), 0) + 1
+    times = os.getpid(), threading.get_ident()
+    state[times] = state.get(times, 0) + 1
 
 
 def prepared(key: str) -> tuple[Any, int]:
-    return state[key], state["times", threading.get_ident()]
+    return state[key], state[os.getpid(), threading.get_ident()]
 
 
 def refuse_to_start() -> None:

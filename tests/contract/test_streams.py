@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+import time
 from collections.abc import Iterator
 from itertools import count, islice
 from pathlib import Path
@@ -32,35 +33,37 @@ class Asked:
 
 
 @pytest.mark.parametrize("method", ["imap", "imap_unordered"])
-@pytest.mark.parametrize("buffersize", [1, 2, 10])
-def test_no_more_is_read_ahead_than_the_buffer_holds(any_way: Way, method: str, buffersize: int) -> None:
-    asked = Asked()
-    results = getattr(any_way(functions.slowly, buffersize=buffersize), method)(asked)
-    for taken in range(1, 40):
-        next(results)
-        assert asked.items <= taken + buffersize
-    results.close()
+def test_no_more_is_read_ahead_than_the_buffer_holds(backend_way: Way, method: str) -> None:
+    for buffersize in (1, 2, 10):
+        asked = Asked()
+        results = getattr(backend_way(functions.slowly, buffersize=buffersize), method)(asked)
+        ahead = []
+        for taken in range(1, 30):
+            next(results)
+            ahead.append(asked.items - taken)
+        results.close()
+        assert max(ahead) <= buffersize
 
 
-def test_nothing_is_read_before_the_first_result_is_wanted(any_way: Way) -> None:
+def test_nothing_is_read_before_the_first_result_is_wanted(backend_way: Way) -> None:
     asked = Asked()
-    results = any_way(functions.triple).imap(asked)
+    results = backend_way(functions.triple).imap(asked)
     assert asked.items == 0
     assert next(results) == 0
     results.close()
 
 
-def test_read_ahead_is_bounded_without_a_buffer_size_too(any_way: Way) -> None:
+def test_read_ahead_is_bounded_without_a_buffer_size_too(backend_way: Way) -> None:
     asked = Asked()
-    results = any_way(functions.slowly).imap(asked)
+    results = backend_way(functions.slowly).imap(asked)
     list(islice(results, 20))
     assert asked.items < 20 + 2_000
     results.close()
 
 
 @pytest.mark.parametrize("method", ["imap", "imap_unordered"])
-def test_an_endless_input_gives_results_for_as_long_as_they_are_wanted(any_way: Way, method: str) -> None:
-    results = getattr(any_way(functions.triple), method)(count())
+def test_an_endless_input_gives_results_for_as_long_as_they_are_wanted(backend_way: Way, method: str) -> None:
+    results = getattr(backend_way(functions.triple), method)(count())
     found = list(islice(results, 500))
     results.close()
     assert len(set(found)) == 500
@@ -89,30 +92,32 @@ def test_abandoning_it_stops_the_work(any_way: Way, method: str, end: str, tmp_p
     assert len(notes.read_text().split()) <= read
 
 
-def test_what_was_abandoned_is_closed(any_way: Way) -> None:
+def test_what_was_abandoned_is_closed(backend_way: Way) -> None:
     asked = Asked()
-    results = any_way(functions.triple).imap(iter(asked))
+    results = backend_way(functions.triple).imap(iter(asked))
     next(results)
     results.close()
     del results
-    gc.collect()
-    assert asked.closed.wait(60)  # by the loop thread, when it has let go of the call
+    deadline = time.monotonic() + 60
+    while not asked.closed.wait(0.05) and time.monotonic() < deadline:
+        gc.collect()  # the call may be part of a cycle, and the task under way holds on to it until it has ended
+    assert asked.closed.is_set()
 
 
-def test_an_iterator_that_was_never_started_costs_nothing(any_way: Way) -> None:
+def test_an_iterator_that_was_never_started_costs_nothing(backend_way: Way) -> None:
     asked = Asked()
-    any_way(functions.triple).imap(asked).close()
-    any_way(functions.triple).imap(asked)
+    backend_way(functions.triple).imap(asked).close()
+    backend_way(functions.triple).imap(asked)
     assert asked.items == 0
 
 
-def test_a_finished_iterator_stays_finished(any_way: Way) -> None:
-    results = any_way(functions.triple).imap([1])
+def test_a_finished_iterator_stays_finished(backend_way: Way) -> None:
+    results = backend_way(functions.triple).imap([1])
     assert list(results) == [3]
     assert list(results) == []
 
 
-def test_a_slow_input_does_not_hold_back_the_results_that_are_there(any_way: Way) -> None:
+def test_a_slow_input_does_not_hold_back_the_results_that_are_there(backend_way: Way) -> None:
     """Each item is made only when the result of the one before was seen: more read-ahead than that would wait for ever."""
     seen: list[int] = []
 
@@ -121,6 +126,6 @@ def test_a_slow_input_does_not_hold_back_the_results_that_are_there(any_way: Way
             assert len(seen) == x
             yield x
 
-    for result in parallel_map(functions.triple, **{**any_way.options, "buffersize": 1}).imap(source()):
+    for result in parallel_map(functions.triple, **{**backend_way.options, "buffersize": 1}).imap(source()):
         seen.append(result)
     assert seen == [0, 3, 6, 9, 12]

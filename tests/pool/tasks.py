@@ -12,6 +12,8 @@ import threading
 import time
 from typing import Any
 
+from manyhands import parallel_map
+
 
 def double(number: int) -> int:
     return 2 * number
@@ -73,6 +75,16 @@ def stubborn(reports: str) -> None:
         time.sleep(1000)
 
 
+def ignore_everything() -> None:
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, set(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP})
+
+
+def leave_thread(*, daemon: bool) -> None:
+    threading.Thread(target=threading.Event().wait, daemon=daemon).start()
+
+
 def note(path: str, text: object) -> None:
     """Write a line to a file that many processes write to."""
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
@@ -118,6 +130,10 @@ def double_or_die(number: int, path: str, deadly: tuple[int, ...]) -> int:
     if number in deadly:
         os._exit(9)
     return 2 * number
+
+
+def first_argument_or_die(number: int, _: Any, path: str, deadly: tuple[int, ...]) -> int:
+    return double_or_die(number, path, deadly)
 
 
 def _die_when_called(code: int) -> None:
@@ -422,15 +438,48 @@ def fail_at(number: int, failing: tuple[int, ...]) -> int:
     return number
 
 
-# nesting
+# using processes inside of a task
+
+
+def use_multiprocessing() -> str:
+    import multiprocessing
+
+    context = multiprocessing.get_context("fork")
+    queue = context.SimpleQueue()
+    child = context.Process(target=queue.put, args=("from a child",))
+    child.start()
+    text = str(queue.get())
+    child.join()
+    queue.close()
+    return text
 
 
 def map_here(numbers: list[int]) -> tuple[list[int], list[int]]:
     """Map inside a task; return the results and the processes that made them."""
-    from manyhands import parallel_map
+    return parallel_map(double, max_workers=4).map(numbers), parallel_map(pid, max_workers=4).map(numbers)
 
-    inner = parallel_map(double, max_workers=4)
-    return inner.map(numbers), parallel_map(pid, max_workers=4).map(numbers)
+
+def inner(number: int) -> tuple[int, int]:
+    return os.getpid(), number
+
+
+def outer(number: int) -> list[tuple[int, int]]:
+    return parallel_map(inner, max_workers=8, initializer=nothing).map(range(number))
+
+
+def recursive(depth: int) -> int:
+    """Map inside of a map inside of a map ..."""
+    if depth == 0:
+        return 1
+    return sum(parallel_map(recursive, max_workers=4).map([depth - 1] * 2))
+
+
+def nested_submit(number: int) -> tuple[int, int]:
+    return number, parallel_map(pid).submit().result()
+
+
+def nested_failure() -> None:
+    parallel_map(fail_at, max_workers=2).map(range(5), failing=(3,))
 
 
 def pool_here(numbers: list[int]) -> list[int]:
@@ -439,3 +488,28 @@ def pool_here(numbers: list[int]) -> list[int]:
 
     with ProcessPool(2) as pool:
         return list(pool.map(double, numbers))
+
+
+left: list[Any] = []
+
+
+def leave_pool_open() -> int:
+    from manyhands import ProcessPool
+
+    pool = ProcessPool(2)
+    left.append(pool)
+    return pool.submit(double, 2).result()
+
+
+def hold_in_inner_pool(reports: str) -> None:
+    from manyhands import ProcessPool
+
+    with ProcessPool(1) as pool:
+        pool.submit(endless, reports).result()
+
+
+memory: dict[str, object] = {}
+
+
+def identity_of_large() -> int:
+    return id(memory["large"])

@@ -130,7 +130,7 @@ def test_results_of_the_chunk_survive_and_no_task_runs_twice(
     try:
         for deadly in [(0,), (9,), (5,), (3, 4), (0, 10, 11, 19, 29)]:
             path = tmp_path / f"runs {deadly}"
-            target = tasks.double_or_die if batched else _first_argument
+            target = tasks.double_or_die if batched else tasks.first_argument_or_die
             events = run_stream(pool, functools.partial(target, path=str(path), deadly=deadly), items, 10)
             crashed = sorted(event.index for event in events if isinstance(event, Crash))
             values = {
@@ -145,10 +145,6 @@ def test_results_of_the_chunk_survive_and_no_task_runs_twice(
             assert sorted(noted(path)) == list(range(30))
     finally:
         pool.close()
-
-
-def _first_argument(number: int, _: Any, path: str, deadly: tuple[int, ...]) -> int:
-    return tasks.double_or_die(number, path, deadly)
 
 
 def test_in_a_storm_of_crashes_exactly_the_culprits_fail(any_pool: ProcessPool, tmp_path: Path) -> None:

@@ -519,23 +519,13 @@ def test_workers_can_be_killed_with_tasks_that_no_signal_reaches(method: str, me
 @posix
 def test_shutdown_ends_an_idle_worker_that_ignores_or_blocks_every_signal(method: str) -> None:
     with ProcessPool(1, start_method=method) as pool:
-        pool.submit(_ignore_everything).result(PATIENCE)
-
-
-def _ignore_everything() -> None:
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_BLOCK, set(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP})
+        pool.submit(tasks.ignore_everything).result(PATIENCE)
 
 
 def test_shutdown_ends_a_worker_in_which_a_task_has_left_a_thread(method: str) -> None:
     with ProcessPool(1, start_method=method) as pool:
-        pool.submit(_leave_thread, daemon=True).result(PATIENCE)
-        pool.submit(_leave_thread, daemon=False).result(PATIENCE)
-
-
-def _leave_thread(*, daemon: bool) -> None:
-    threading.Thread(target=threading.Event().wait, daemon=daemon).start()
+        pool.submit(tasks.leave_thread, daemon=True).result(PATIENCE)
+        pool.submit(tasks.leave_thread, daemon=False).result(PATIENCE)
 
 
 @pytest.mark.parametrize("used", [False, True])

@@ -210,6 +210,8 @@ def test_the_workers_end_with_the_program_though_a_child_of_it_lives_on(run_prog
         + "ready()\n"
         + "workers = [worker.pid for worker in pool._pool._workers.values()]\n"
         + "reading, writing = os.pipe()\n"
+        + "import warnings\n"
+        + "warnings.simplefilter('ignore', DeprecationWarning)\n"
         + "if not os.fork():\n"
         + "    os.close(writing)\n"
         + "    os.read(reading, 1)  # until the program has ended\n"

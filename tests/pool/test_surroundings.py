@@ -463,21 +463,8 @@ def test_a_task_that_closes_its_standard_streams_disturbs_nobody(any_pool: Proce
 @posix
 def test_multiprocessing_works_inside_a_task(any_pool: ProcessPool) -> None:
     """Workers are not daemons in its sense."""
-    assert any_pool.submit(_use_multiprocessing).result(PATIENCE) == "from a child"
+    assert any_pool.submit(tasks.use_multiprocessing).result(PATIENCE) == "from a child"
     assert list(any_pool.map(tasks.double, range(20))) == [2 * number for number in range(20)]
-
-
-def _use_multiprocessing() -> str:
-    import multiprocessing
-
-    context = multiprocessing.get_context("fork")
-    queue = context.SimpleQueue()
-    child = context.Process(target=queue.put, args=("from a child",))
-    child.start()
-    text = str(queue.get())
-    child.join()
-    queue.close()
-    return text
 
 
 @posix

@@ -159,4 +159,9 @@ class Stream:
         """Drop what is not in flight, stop what is after the running task; ``kill``: at once, with the worker."""
         self.closed = True
         self.ready.clear()
+        self.deliver = _nobody  # a task that is still running holds the stream, and should not hold the call
         self.pool.loop_soon(lambda: self.pool.forget(self, kill))
+
+
+def _nobody(event: Event) -> None:
+    """Takes the events of a closed stream."""

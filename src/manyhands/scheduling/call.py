@@ -80,6 +80,14 @@ class Job:
             self.here = function
 
 
+class Carried(Exception):  # noqa: N818 - it never gets further than the method that asked for the results
+    """Brings a ``StopIteration`` of a task out of a generator, which would make a ``RuntimeError`` of it (PEP 479)."""
+
+    def __init__(self, error: StopIteration) -> None:
+        super().__init__(error)
+        self.error = error
+
+
 class Stopped(BaseException):
     """The call was stopped from another thread."""
 
@@ -160,6 +168,8 @@ class Call:
                     with self._lock:
                         self._feed(pull=True)
                     self._wait()
+        except StopIteration as error:
+            raise Carried(error) from None
         except (KeyboardInterrupt, Stopped):
             kill = True
             raise
@@ -243,9 +253,10 @@ class Call:
         planner, source = self.planner, self.source
         with self._lock:
             count = planner.batch(source.remaining(), going=self._line is not None)
-            count = min(count, self._room() - (source.position - self._handed))
+            room = self._room() - (source.position - self._handed)
+            count = min(count, room)
             if self.backend is not None and not planner.measured:
-                source.look_ahead(count + 2 * self.workers, QUICK)
+                source.look_ahead(min(count + 2 * self.workers, room), QUICK)
             index, items = source.take(max(1, count))
         if not len(items):
             return
@@ -275,7 +286,10 @@ class Call:
                 self._runs[index] = results
             if isinstance(error, KeyboardInterrupt):
                 raise
-            self._fail(index + place, note_here(error, index + place, self.job, items[place]))
+            # The quickest form of the loop has lost the results before the failure, all of them good and none wanted.
+            self._fail(
+                index if plain else index + place, note_here(error, index + place, self.job, items[place])
+            )
             return
         seconds = perf_counter() - start
         self._batch = None
@@ -487,6 +501,7 @@ class Call:
             self._line.close(kill=kill)
         elif self.backend is not None and self._counted and not self.backend.warm():
             self.backend.miss(self.planner.missed())
+        self.source.release()
         if self.planner.measured:
             self.job.memory.cost = self.planner.cost
 

@@ -195,7 +195,9 @@ class _Check:
         function, options = self.function, self.function.settings
         define(function._shipped(), self.constants, options.initializer)  # refuses with the words of a call
         plain = function.__wrapped__
-        probe = define(Probe(function._shipped(), plain, self.constants, globals_of(plain)), {}, options.initializer)
+        probe = define(
+            Probe(function._shipped(), plain, self.constants, globals_of(plain)), {}, options.initializer
+        )
         initializer = pack_initializer(options.initializer, options.initargs)
         pool = Pool(1, options.start_method, initializer, options.max_tasks_per_child)
         futures: dict[int, Future[Any]] = {index: Future() for index in self.frames}

@@ -49,12 +49,14 @@ class Source:
 
     Args:
         iterables: the iterables, at least one.
+        star: items are iterables of arguments, as for ``starmap``; they are handed out as tuples.
 
     Raises:
         TypeError: one of them is not iterable.
     """
 
-    def __init__(self, iterables: Sequence[Iterable[Any]]) -> None:
+    def __init__(self, iterables: Sequence[Iterable[Any]], *, star: bool = False) -> None:
+        self._star = star
         self.sequence: Sequence[Any] | None = None
         self.total: int | None = None
         self.position = 0  # the index of the next item to hand out
@@ -108,7 +110,7 @@ class Source:
             return index, items[:count]
         index = self.position
         if self.sequence is not None:
-            if index + count >= self.total and pull and type(self.sequence) is not range:  # type: ignore[operator]
+            if index + count >= self.total and pull and not self._star and type(self.sequence) is not range:  # type: ignore[operator]
                 found: Sequence[Any] = Tail(self.sequence, index)
             else:
                 found = self.sequence[index : index + count]
@@ -117,7 +119,7 @@ class Source:
                 self._pull(count - len(self._pulled))
             found = [self._pulled.popleft() for _ in range(min(count, len(self._pulled)))]
         self.position += len(found)
-        return index, found
+        return index, [_arguments(item) for item in found] if self._star else found
 
     def look_ahead(self, count: int, patience: float) -> None:
         """Pull up to ``count`` items without handing them out, unless the iterator takes its time."""
@@ -130,6 +132,11 @@ class Source:
         """Take items back that were handed out and not run."""
         self._returned.append((index, list(items)))
 
+    def release(self) -> None:
+        """Let go of the input: a generator that nobody else holds is closed now, not when the last task has ended."""
+        self._iterator = iter(())
+        self._pulled.clear()
+
     def _pull(self, count: int) -> None:
         if self.exhausted:
             return
@@ -141,3 +148,13 @@ class Source:
             return
         if len(self._pulled) - before < count:
             self.exhausted = True
+
+
+def _arguments(item: Any) -> Any:
+    """An item of ``starmap`` as a tuple; what is no iterable is left for the call to complain about."""
+    if type(item) is tuple:
+        return item
+    try:
+        return tuple(item)
+    except TypeError:
+        return item

@@ -175,10 +175,15 @@ def reference(obj: Any) -> tuple[str, str] | None:
         >>> reference(lambda: None) is None
         True
     """
+    return (obj.__module__, obj.__qualname__) if named(obj) is obj and obj is not None else None
+
+
+def named(obj: Any) -> Any:
+    """Return what a worker finds under the module and qualified name of an object; None where it finds nothing."""
     module, name = getattr(obj, "__module__", None), getattr(obj, "__qualname__", None)
     if not module or not name or module == "__main__" or "<" in name:
         return None
     found: Any = sys.modules.get(module)
     for part in name.split("."):
         found = getattr(found, part, None)
-    return (module, name) if found is obj else None
+    return found
