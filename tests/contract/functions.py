@@ -210,6 +210,10 @@ def note_down(x: int, path: str) -> int:
     return x
 
 
+def nothing_of(_: object) -> None:
+    """A task that does nothing."""
+
+
 def nothing() -> None:
     """An initializer; with one, no task runs in the caller."""
 

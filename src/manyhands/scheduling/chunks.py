@@ -140,7 +140,7 @@ class Planner:
         if self.cost is None or not self.measured:
             return 1
         patience = LOOK if going else LOOK_RARELY
-        fits = int(patience / self.cost) if self.cost > 0 else 1 << 20
+        fits = int(patience / max(self.cost, 1e-9))
         if remaining is not None and remaining <= fits and self.evidence > ENOUGH:
             return remaining
         grown = 4 * self.last_batch or 4
