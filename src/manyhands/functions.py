@@ -451,8 +451,14 @@ class ParallelFunction(Generic[P, R]):
         """What a worker finds under this function's name: this object, or the one it is a copy of; else None."""
         from manyhands.transport.serialize import named
 
-        found = named(self)
-        if isinstance(found, ParallelFunction) and found.__wrapped__ is self.__wrapped__:
+        found: object = named(self)
+        if found is self:
+            return self
+        if (
+            isinstance(found, ParallelFunction)
+            and found.__wrapped__ is self.__wrapped__
+            and named(found) is found
+        ):
             return found
         return None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -221,7 +222,7 @@ def run(source: str, folder: Path, **environment: str) -> str:
     return ran.stdout
 
 
-CELLS = SOURCE.replace("sys.argv[1] if len(sys.argv) > 1 else None", "None")
+CELLS = re.split(r"\n\n(?=\S)", SOURCE.replace("sys.argv[1] if len(sys.argv) > 1 else None", "None"))
 
 
 @pytest.mark.skipif(importlib.util.find_spec("IPython") is None, reason="IPython is not installed")
@@ -229,7 +230,7 @@ def test_cells_of_ipython(tmp_path: Path) -> None:
     driver = f"""
         from IPython.core.interactiveshell import InteractiveShell
         shell = InteractiveShell.instance()
-        for cell in {CELLS!r}.split("\\n\\n"):
+        for cell in {CELLS!r}:
             shell.run_cell(cell).raise_error()
         """
     assert run(driver, tmp_path).strip() == EXPECTED
@@ -248,7 +249,7 @@ def test_cells_of_a_notebook(tmp_path: Path) -> None:
             if message["msg_type"] == "stream":
                 written.append(content["text"])
 
-        cells = {CELLS!r}.split("\\n\\n") + ["print('awaited', await parallel_map(helper).amap([1, 2]))"]
+        cells = {CELLS!r} + ["print('awaited', await parallel_map(helper).amap([1, 2]))"]
         try:
             for cell in cells:
                 reply = client.execute_interactive(cell, output_hook=write, timeout=60)

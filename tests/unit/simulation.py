@@ -1,63 +1,71 @@
 """A call in virtual time: the real planner and the real arithmetic of moving, on a machine that exists only as numbers.
 
-A discrete-event simulation. The decisions are those of the package (``Planner``, ``worth_moving``, ``cut``), asked in the
-order in which ``scheduling.call`` and ``engine.pool`` ask them; everything they decide about is modelled:
+A discrete-event simulation. Decisions are the package's own (``Planner``, ``worth_moving``, ``cut``), asked for in the order
+in which ``scheduling.call`` and ``engine.pool`` ask; what they decide about is modelled:
 
-* the caller is one thread: it packs and sends chunks and takes in results, one after the other (half of ``PER_CHUNK`` for
-  a chunk on its way there, half for a message of results), or runs a batch of tasks itself;
-* the watch looks up when a batch takes longer than expected: it engages the workers, ends the batch after its running task,
-  and feeds in the caller's place;
-* a worker runs one chunk at a time; its next one has half a round trip to go, and so has the report that it is done;
-  results that have waited for ``hold`` seconds are sent without waiting for the end of the chunk;
-* travelling costs ``ship`` for a task: a half of it the caller's time, a half the worker's;
-* when workers are idle and no chunk is ready, a part of the chunk with most left is moved, a millisecond after asking;
+* the caller is one thread: it packs and sends chunks and takes in results, one after the other (half of ``PER_CHUNK`` for a
+  chunk on its way there, half for its results), or runs a batch of tasks itself;
+* the watch looks up when a batch takes longer than it should: it ends the batch after the task that is running, and if that
+  one goes on, engages the workers and feeds them in the caller's place;
+* a worker runs one chunk at a time; the next has half a round trip to go, and so has the report that it is done;
+* travelling costs ``ship`` for a task: a half of it the worker's time, a quarter the caller's when it packs, a quarter when
+  it takes in the result;
+* when a worker is idle and the caller has no more to send, a part of the longest chunk is moved, ``CONFIRMED`` after asking;
 * there are as many cores as workers: what the caller does while all of them are busy is time lost to one of them;
 * workers that are not running yet are ready ``start`` seconds after they were first wanted.
 
-No clock is read and nothing is random: the same machine and work always give the same makespan.
+No clock is read and nothing is random: the same machine and the same work always give the same makespan.
 """
 
 from __future__ import annotations
 
 import heapq
 import itertools
-from bisect import bisect_left
+from bisect import bisect_right
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from manyhands.engine.moving import cut, hold, takers, worth_moving
+from manyhands.engine.moving import cut, worth_moving
+from manyhands.scheduling.call import TRIFLE
 from manyhands.scheduling.chunks import PER_CHUNK, ROUND_TRIP, SHIP, Planner
 from manyhands.scheduling.watch import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
-#: A worker has given up what was asked of it when so many seconds have passed.
+#: A worker has seen that a part of its chunk is wanted back when so many seconds have passed.
 CONFIRMED = 0.001
-#: Below this much work, in seconds, no watch is set up.
-TRIFLE = 0.000_100
 
 
 class Work:
     """The tasks of a call, and what each costs.
 
     Args:
-        tasks: how many there are.
-        unit: the seconds that one unit of ``sums`` stands for.
-        sums: the cost of all tasks before each one, and of all, in units; None: every task is one unit.
+        mean: what the tasks cost on average, seconds.
+        profile: how costs go along the input: so many tasks of such a cost each (in any unit), and so on.
     """
 
-    def __init__(self, tasks: int, unit: float, sums: Sequence[float] | None = None) -> None:
-        self.tasks = tasks
-        self.unit = unit
-        self.sums: Sequence[float] = range(tasks + 1) if sums is None else sums
-        self.even = sums is None
-        self.total = self.sums[tasks] * unit
+    def __init__(self, mean: float, profile: Sequence[tuple[int, float]]) -> None:
+        self._edges = list(itertools.accumulate((tasks for tasks, _ in profile), initial=0))
+        self.tasks = self._edges[-1]
+        self.mean = mean
+        self.total = mean * self.tasks
+        scale = self.total / sum(tasks * cost for tasks, cost in profile)
+        self._costs = [cost * scale for _, cost in profile]
+        self._sums = list(itertools.accumulate((tasks * cost * scale for tasks, cost in profile), initial=0.0))
+        self.longest = max(self._costs)
+
+    def before(self, index: int) -> float:
+        """Return what the tasks before ``index`` cost together, in seconds."""
+        part = bisect_right(self._edges, index) - 1
+        if part == len(self._costs):
+            return self._sums[part]
+        return self._sums[part] + (index - self._edges[part]) * self._costs[part]
 
     def between(self, first: int, stop: int) -> float:
         """Return what the tasks from ``first`` to before ``stop`` cost together, in seconds."""
-        return (self.sums[stop] - self.sums[first]) * self.unit
+        return self.before(stop) - self.before(first)
 
     def begun(self, first: int, stop: int, elapsed: float, extra: float = 0.0) -> int:
         """Return the index after the last task that was begun when those from ``first`` on have run for so long.
@@ -68,19 +76,13 @@ class Work:
             elapsed: seconds.
             extra: what each task takes beside its cost, in seconds.
         """
-        if self.even:
-            each = self.unit + extra
-            return min(stop, first + 1 + int(elapsed / each)) if elapsed < each * (stop - first) else stop
-        sums, unit, base = self.sums, self.unit, self.sums[first]
-
-        def spent(index: int) -> float:
-            return (sums[index] - base) * unit + (index - first) * extra
-
-        return bisect_left(range(stop), elapsed + 1e-12, first + 1, stop, key=spent)
-
-    @property
-    def longest(self) -> float:
-        return self.unit * (1 if self.even else max(b - a for a, b in itertools.pairwise(self.sums)))
+        edges, sums = self._edges, self._sums
+        target = self.before(first) + first * extra + elapsed * (1 + 1e-9)
+        part = bisect_right(range(len(edges)), target, key=lambda edge: sums[edge] + edges[edge] * extra) - 1
+        if part == len(self._costs):
+            return stop
+        done = int((target - sums[part] - edges[part] * extra) / (self._costs[part] + extra))
+        return max(first + 1, min(stop, edges[part] + done + 1))
 
 
 @dataclass(frozen=True)
@@ -91,21 +93,18 @@ class Machine:
     ship: float = SHIP
     bytes_per_task: float = 8.0
     start: float = 0.0
-    round_trip: float = ROUND_TRIP
-    per_chunk: float = PER_CHUNK
-    flags: str = "abcde"
 
 
 class Chunk:
     """Tasks that travel together, or a part of such."""
 
-    __slots__ = ("arrived", "first", "flushed", "limit", "plan", "sent", "sent_at", "stolen", "stop")
+    __slots__ = ("arrived", "ends", "first", "limit", "sent_at", "stolen", "stop")
 
     def __init__(self, first: int, stop: int) -> None:
-        self.first = self.sent = first
-        self.stop = self.limit = stop
-        self.sent_at = self.arrived = self.flushed = self.stolen = 0.0
-        self.plan: tuple[int, float] | None = None
+        self.first = first
+        self.stop = self.limit = stop  # the worker stops before ``limit``; the pool has heard of ``stop``
+        self.sent_at = self.arrived = self.stolen = 0.0
+        self.ends: float | None = None  # None: it has ended, or is not yet on its way
 
 
 class Batch:
@@ -113,9 +112,14 @@ class Batch:
 
     def __init__(self, first: int, stop: int, start: float, expected: float) -> None:
         self.first = first
-        self.stop = self.end = stop
+        self.stop = stop
         self.start = start
         self.expected = expected
+        self.cut = False
+
+
+#: What the caller does next: work for so many seconds, run a batch, or wait for results.
+Step = float | Batch | None
 
 
 class Simulation:
@@ -130,37 +134,39 @@ class Simulation:
     """
 
     def __init__(
-        self, machine: Machine, work: Work, *, chunksize: int | None = None, cost: float | None = None, sized: bool = True
-    ) -> None:  # fmt: skip
+        self,
+        machine: Machine,
+        work: Work,
+        *,
+        chunksize: int | None = None,
+        cost: float | None = None,
+        sized: bool = True,
+    ) -> None:
         self.machine = machine
         self.work = work
         self.sized = sized
         self.planner = Planner(machine.workers, chunksize, cost)
         self.now = 0.0
-        self.chunks = 0  # sent to workers, parts included
-        self.moves = 0
-        self.ran = [0, 0]  # tasks run here, there
+        self.chunks = self.moves = 0
+        self.ran_here = self.ran_there = 0
         self._events: list[tuple[float, int, Callable[[], object]]] = []
         self._order = itertools.count()
         # the caller
         self._position = 0
         self._returned: list[tuple[int, int]] = []
-        self._results = 0
         self._inbox: deque[tuple[int, float]] = deque()
         self._waits = False
         self._batch: Batch | None = None
-        self._watched: bool | None = None  # None: no watch; True: a look is due; False: it sleeps
-        self._feeding = 0.0  # the watch feeds until then
-        self._caller = self._call()
-        self._hold = hold(machine.workers) if "a" in machine.flags else 0.005
+        self._watched: bool | None = None  # None: no watch yet; False: it sleeps until something comes
+        self._alarmed = False
+        self._feeding = 0.0  # the watch packs a chunk until then
+        self._caller: Generator[Step, None, None] | None = self._call()
         # the pool
         self._engaged = False
-        self._ready = 0 if machine.start else machine.workers
+        self._ready = self._idle = 0 if machine.start else machine.workers
         self._limit = machine.workers
         self._queue: deque[Chunk] = deque()
-        self._idle = self._ready
-        self._running: dict[Chunk, None] = {}  # in the order of their sending
-        self._flight = 0
+        self._running: dict[Chunk, None] = {}
         self._looking = False
 
     def run(self) -> float:
@@ -169,7 +175,7 @@ class Simulation:
         while self._caller is not None:
             self.now, _, action = heapq.heappop(self._events)
             action()
-        assert self._results == self.work.tasks == sum(self.ran)
+        assert self.ran_here + self.ran_there == self.work.tasks, "every task was run once"
         return self.now
 
     def _at(self, when: float, action: Callable[[], object]) -> None:
@@ -179,6 +185,7 @@ class Simulation:
 
     def _resume(self) -> None:
         """Run the caller up to the next thing that takes time."""
+        assert self._caller is not None
         try:
             step = next(self._caller)
         except StopIteration:
@@ -186,44 +193,47 @@ class Simulation:
             return
         if step is None:
             self._waits = True
-        elif isinstance(step, float):
+        elif isinstance(step, Batch):
+            self._run_until(step)
+        else:
             self._steal(step)
             self._at(self.now + step, self._resume)
-        else:
-            self._end_batch_at(step)
 
-    def _call(self) -> Generator[float | Batch | None, None, None]:
-        """``Call.runs``: yields seconds at work, a batch to run, or None to wait for what comes."""
+    def _call(self) -> Generator[Step, None, None]:
+        """``Call.runs``."""
         workers = self.machine.workers
         while True:
             while self._inbox:
-                if "b" in self.machine.flags and self._engaged: yield from self._feed(pull=False)
+                if self._engaged and not self._drained() and self._worth_going():
+                    yield from self._feed(most=1)  # workers do not wait until all results are taken in
                 yield from self._absorb()
-            if self._results == self.work.tasks:
+            if self.ran_here + self.ran_there == self.work.tasks:
                 return
-            here = False
-            if not self._drained():
-                remaining = self._remaining()
-                here = not self.planner.worth_going(remaining, warm=self._engaged or self._ready > 0)
-                if not here:
-                    self._engage()
-                    if self._ready < workers:
-                        if (self._ready or "e" not in self.machine.flags): yield from self._feed(pull=True)
-                        here = not self._drained()
-            if here:
+            if not self._drained() and not self._worth_going():
                 yield from self._run_here()
                 continue
+            if not self._drained():
+                self._engage()
+                if self._ready < workers:
+                    if self._ready:
+                        yield from self._feed(pull=True)
+                    if not self._drained():
+                        yield from self._run_here()
+                    continue
             yield from self._feed(pull=True)
             self._set_limit(workers)
             if not self._inbox:
                 yield None
 
+    def _worth_going(self) -> bool:
+        return self.planner.worth_going(self._remaining(), warm=self._engaged or self._ready > 0)
+
     def _drained(self) -> bool:
         return not self._returned and self._position == self.work.tasks
 
     def _remaining(self) -> int | None:
-        left = self.work.tasks - self._position + sum(stop - first for first, stop in self._returned)
-        return left if self.sized else None
+        returned = sum(stop - first for first, stop in self._returned)
+        return self.work.tasks - self._position + returned if self.sized else None
 
     def _take(self, count: int) -> tuple[int, int]:
         if self._returned:
@@ -235,106 +245,49 @@ class Simulation:
         self._position = min(self.work.tasks, first + count)
         return first, self._position
 
-    def _run_here(self) -> Generator[float | Batch | None, None, None]:
-        planner = self.planner
-        count = planner.batch(self._remaining(), going=self._engaged)
-        assert count >= 1
-        first, stop = self._take(count)
+    def _run_here(self) -> Generator[Step, None, None]:
+        first, stop = self._take(self.planner.batch(self._remaining(), going=self._engaged))
         self._stand_watch(stop - first)
         if self._engaged:
             self._set_limit(max(1, self.machine.workers - 1))
-        batch = self._batch = Batch(first, stop, self.now, (stop - first) * (planner.cost or 0.0))
+        batch = Batch(first, stop, self.now, (stop - first) * (self.planner.cost or 0.0))
+        self._batch = batch
         yield batch
         self._batch = None
-        if self._feeding > self.now:  # the watch holds the lock
+        if self._feeding > self.now:
             yield self._feeding - self.now
         if batch.stop < stop:
             self._returned.append((batch.stop, stop))
         self._steal(self.now - batch.start)
-        planner.ran_here(batch.stop - first, self.work.between(first, batch.stop))
-        self._results += batch.stop - first
-        self.ran[0] += batch.stop - first
+        self.planner.ran_here(batch.stop - first, self.work.between(first, batch.stop))
+        self.ran_here += batch.stop - first
 
-    def _end_batch_at(self, batch: Batch) -> None:
+    def _run_until(self, batch: Batch) -> None:
+        """Go on when the batch is over, unless it is ended earlier."""
         stop = batch.stop
-        self._at(
-            batch.start + self.work.between(batch.first, stop),
-            lambda: self._resume() if batch is self._batch and batch.stop == stop else None,
-        )
+        over = batch.start + self.work.between(batch.first, stop)
+        self._at(over, lambda: self._resume() if batch is self._batch and batch.stop == stop else None)
 
-    def _stand_watch(self, tasks: int) -> None:
-        if self._watched is not None or self._engaged:
-            if self._watched:
-                self._at(self.now + PATIENCE, self._look)
-            return
-        remaining, cost = self._remaining(), self.planner.cost
-        if (cost is not None and remaining is not None and (remaining + tasks) * cost < TRIFLE) or self._drained():
-            return
-        self._watched = True
-        self._at(self.now + PATIENCE, self._look)
-
-    def _look(self) -> None:
-        """``Call._look``: is the caller stuck?"""
-        batch = self._batch
-        if batch is None or self._watched is None:
-            return  # it looks again with the next batch
-        due = batch.start + max(PATIENCE, (2 if "d" in self.machine.flags else 4) * batch.expected)
-        if due > self.now + 1e-12:
-            self._at(max(due, self.now + PATIENCE), self._look)
-            return
-        stop = self.work.begun(batch.first, batch.stop, self.now - batch.start)
-        if "d" in self.machine.flags and stop < batch.stop:
-            batch.stop = stop
-            self._end_batch_at(batch)
-            self._at(self.now + PATIENCE, self._look)
-            return
-        if not self._engaged and self._drained() and batch.stop == batch.end:
-            self._watched = False
-            return
-        self._engage()
-        if stop < batch.stop:
-            batch.stop = stop
-            self._end_batch_at(batch)
-        self._watched = False
-        self._set_limit(max(1, self.machine.workers - 1))
-        if self._feeding <= self.now and (self._ready or "e" not in self.machine.flags):
-            self._feed_aside(self._feed(pull=False))
-
-    def _feed_aside(self, feeding: Generator[float, None, None]) -> None:
-        """Feed in the watch's thread."""
-        step = next(feeding, None)
-        if step is not None:
-            self._feeding = self.now + step
-            self._at(self._feeding, lambda: self._feed_aside(feeding))
-
-    def _engage(self) -> None:
-        if not self._engaged:
-            self._engaged = True
-            for _ in range(self.machine.workers - self._ready):
-                self._at(self.now + self.machine.start, self._worker_ready)
-
-    def _feed(self, *, pull: bool) -> Generator[float, None, None]:
-        workers, planner, machine = self.machine.workers, self.planner, self.machine
-        enough = workers + 1 + workers // 8
-        while len(self._queue) + self._flight < enough and not self._drained():
-            count = planner.chunk(self._remaining())
-            assert count >= 1
-            first, stop = self._take(count)
-            tasks = stop - first
-            seconds = tasks * machine.ship / 4
-            yield machine.per_chunk / 2 + seconds
-            planner.packed(tasks, seconds, int(tasks * machine.bytes_per_task))
+    def _feed(self, *, pull: bool = False, most: int | None = None) -> Generator[float, None, None]:
+        """``Call._feed``."""
+        machine, planner = self.machine, self.planner
+        enough = machine.workers + 1 + machine.workers // 8
+        while len(self._queue) + len(self._running) < enough and not self._drained():
+            first, stop = self._take(planner.chunk(self._remaining()))
+            seconds = (stop - first) * machine.ship / 4
+            yield PER_CHUNK / 2 + seconds
+            planner.packed(stop - first, seconds, int((stop - first) * machine.bytes_per_task))
             self._queue.append(Chunk(first, stop))
             self._dispatch()
-            if pull and self._inbox:
+            most = None if most is None else most - 1
+            if most == 0 or (pull and self._inbox):
                 return
 
     def _absorb(self) -> Generator[float, None, None]:
         tasks, busy = self._inbox.popleft()
         if tasks:
-            yield self.machine.per_chunk / 2 + tasks * self.machine.ship / 4
-            self._results += tasks
-            self.ran[1] += tasks
+            yield PER_CHUNK / 2 + tasks * self.machine.ship / 4
+            self.ran_there += tasks
             self.planner.ran_there(tasks, busy, self.machine.ship / 2)
 
     def _deliver(self, tasks: int, busy: float) -> None:
@@ -344,6 +297,69 @@ class Simulation:
             self._resume()
         elif self._watched is False and self._batch is not None:
             self._look()
+
+    def _engage(self) -> None:
+        if not self._engaged:
+            self._engaged = True
+            for _ in range(self.machine.workers - self._ready):
+                self._at(self.now + self.machine.start, self._worker_ready)
+
+    # the watch
+
+    def _stand_watch(self, tasks: int) -> None:
+        """``Call._stand_watch``."""
+        if self._watched is None and not self._engaged:
+            remaining, cost = self._remaining(), self.planner.cost
+            trifle = cost is not None and remaining is not None and (remaining + tasks) * cost < TRIFLE
+            self._watched = True if not trifle and not self._drained() else None
+        if self._watched:
+            self._alarm(PATIENCE)
+
+    def _alarm(self, wait: float) -> None:
+        """Have the watch look up after so many seconds."""
+        if not self._alarmed:
+            self._alarmed = True
+            self._at(self.now + wait, self._wake)
+
+    def _wake(self) -> None:
+        self._alarmed = False
+        self._look()
+
+    def _look(self) -> None:
+        """``Call._look``: is the caller stuck?"""
+        batch = self._batch
+        if batch is None:
+            return  # it looks again with the next batch
+        tasks, elapsed = batch.stop - batch.first, self.now - batch.start
+        begun = self.work.begun(batch.first, batch.stop, elapsed)
+        if not batch.cut:
+            wait = self.planner.look_again(begun - batch.first, tasks, elapsed, batch.expected)
+            if wait:
+                self._alarm(wait)
+                return
+            if tasks > 1:
+                batch.cut = True
+                batch.stop = begun
+                self._run_until(batch)
+                self._alarm(PATIENCE)
+                return
+        self._watched = False
+        if not self._engaged and self._drained() and not batch.cut:
+            return
+        self._engage()
+        self._set_limit(max(1, self.machine.workers - 1))
+        if self._feeding <= self.now and self._ready and self.planner.worth_feeding(self._remaining(), elapsed):
+            self._feed_aside(batch)
+
+    def _feed_aside(self, batch: Batch) -> None:
+        """Feed in the watch's thread, as long as the caller is stuck."""
+        if batch is not self._batch:
+            return
+        feeding = self._feed(most=1)
+        seconds = next(feeding, None)
+        if seconds is not None:
+            self._feeding = self.now + seconds
+            self._at(self._feeding, lambda: (next(feeding, None), self._feed_aside(batch)))
 
     # the pool: engine.pool and engine.worker
 
@@ -359,92 +375,77 @@ class Simulation:
             self._dispatch()
 
     def _steal(self, seconds: float) -> None:
-        """The caller needs a core; if all of them are busy, it takes turns with the worker that has waited longest."""
+        """The caller needs a core; if all of them are busy, the workers give it up in turn."""
         if len(self._running) == self.machine.workers:
             chunk = next(iter(self._running))
-            self._running.pop(chunk)
-            self._running[chunk] = None
+            self._running[chunk] = self._running.pop(chunk)
             chunk.stolen += seconds
 
     def _dispatch(self) -> None:
-        while self._idle and self._queue and self._flight < self._limit:
-            self._idle -= 1
-            self._flight += 1
-            self.chunks += 1
+        while self._idle and self._queue and len(self._running) < self._limit:
             chunk = self._queue.popleft()
             chunk.sent_at = self.now
-            chunk.arrived = chunk.flushed = self.now + self.machine.round_trip / 2
+            chunk.arrived = self.now + ROUND_TRIP / 2
+            self._idle -= 1
             self._running[chunk] = None
+            self.chunks += 1
             self._plan(chunk)
         if self._idle:
             self._look_for_work()
 
-    def _ends(self, chunk: Chunk, stop: int) -> float:
-        """When the worker has done the tasks before ``stop``, as far as is known now."""
-        tasks = self.work.between(chunk.first, stop) + (stop - chunk.first) * self.machine.ship / 2
-        return chunk.arrived + chunk.stolen + tasks
+    def _plan(self, chunk: Chunk) -> None:
+        """Find out when the worker has done its chunk, as far as is known now."""
+        chunk.ends = ends = self._end(chunk)
+        self._at(ends, lambda: self._finish(chunk, ends))
 
-    def _begun(self, chunk: Chunk, ahead: float = 0.0) -> int:
-        """The index after the last task that was begun so many seconds from now."""
-        elapsed = self.now + ahead - chunk.arrived - chunk.stolen
+    def _end(self, chunk: Chunk) -> float:
+        travel = (chunk.limit - chunk.first) * self.machine.ship / 2
+        return chunk.arrived + chunk.stolen + self.work.between(chunk.first, chunk.limit) + travel
+
+    def _begun(self, chunk: Chunk) -> int:
+        """The index after the last task that was begun, as the journal of its worker shows it."""
+        elapsed = self.now - chunk.arrived - chunk.stolen
         if elapsed < 0:
             return chunk.first
         return self.work.begun(chunk.first, chunk.limit, elapsed, self.machine.ship / 2)
 
-    def _plan(self, chunk: Chunk) -> None:
-        """Find out when the worker next has something to say: its results are old enough, or its chunk is done."""
-        place, due = chunk.limit, chunk.flushed + self._hold
-        if self._ends(chunk, place) > due:
-            place = max(self._begun(chunk, due - self.now), min(chunk.sent + 1, place))
-        chunk.plan = plan = (place, self._ends(chunk, place))
-        self._at(plan[1], lambda: self._say(chunk, plan))
-
-    def _say(self, chunk: Chunk, plan: tuple[int, float]) -> None:
-        """The worker sends what it has, unless it was disturbed since it was planned."""
-        if chunk.plan is not plan:
+    def _finish(self, chunk: Chunk, ends: float) -> None:
+        """The worker has done its chunk, unless it was disturbed since that was planned."""
+        if chunk.ends != ends:
             return
-        place, when = plan
-        if self._ends(chunk, place) > when:
+        if self._end(chunk) > ends:
             self._plan(chunk)
             return
-        tasks, busy = place - chunk.sent, self.work.between(chunk.sent, place)
-        chunk.sent, chunk.flushed = place, self.now
-        if place < chunk.limit:
-            self._at(self.now + self.machine.round_trip / 2, lambda: self._deliver(tasks, busy))
-            self._plan(chunk)
-        else:
-            chunk.plan = None
-            self._at(self.now + self.machine.round_trip / 2, lambda: self._done(chunk, tasks, busy))
+        chunk.ends = None
+        self._at(self.now + ROUND_TRIP / 2, lambda: self._done(chunk))
 
-    def _done(self, chunk: Chunk, tasks: int, busy: float) -> None:
+    def _done(self, chunk: Chunk) -> None:
         """The pool hears that a worker has finished its chunk."""
         del self._running[chunk]
-        self._flight -= 1
         self._idle += 1
         if chunk.limit < chunk.stop:
             self._queue.appendleft(Chunk(chunk.limit, chunk.stop))
         self._dispatch()
-        self._deliver(tasks, busy)
+        self._deliver(chunk.limit - chunk.first, self.work.between(chunk.first, chunk.limit))
 
     def _look_for_work(self) -> None:
-        if self._looking:
+        if self._looking or len(self._running) >= self._limit or not self._drained():
             return
         best: tuple[float, Chunk] | None = None
         later = float("inf")
-        if self._flight < self._limit:
-            for chunk in self._running:
-                if chunk.plan is None or chunk.sent >= chunk.stop - 1:
-                    continue  # all of it was begun
-                begun = self._begun(chunk)
-                if begun >= chunk.stop:
-                    continue
-                elapsed, done = self.now - chunk.sent_at, begun - chunk.first
-                if worth_moving(done, chunk.stop - chunk.first, elapsed):
-                    left = (chunk.stop - begun) * elapsed / max(1, done)
-                    if best is None or left > best[0]:
-                        best = left, chunk
-                else:
-                    later = min(later, elapsed)
+        for chunk in self._running:
+            if chunk.ends is None or chunk.stop - chunk.first < 2:
+                continue
+            begun, elapsed = self._begun(chunk), self.now - chunk.sent_at
+            if begun >= chunk.stop:
+                continue
+            done = begun - chunk.first
+            if worth_moving(done, chunk.stop - chunk.first, elapsed):
+                left = (chunk.stop - begun) * elapsed / max(1, done)
+                if best is None or left > best[0]:
+                    best = left, chunk
+            else:
+                later = min(later, elapsed)
         if best is not None:
             self._move(best[1])
         elif later < float("inf"):
@@ -456,9 +457,7 @@ class Simulation:
         self._dispatch()
 
     def _move(self, chunk: Chunk) -> None:
-        begun=self._begun(chunk)
-        n=takers(begun-chunk.first, chunk.stop-chunk.first, self.now-chunk.sent_at, self._idle) if "c" in self.machine.flags else self._idle
-        place = cut(begun, chunk.stop, n)
+        place = cut(self._begun(chunk), chunk.stop, self._idle)
         if place < chunk.limit:
             chunk.limit = place
             self._plan(chunk)
@@ -469,7 +468,7 @@ class Simulation:
             if chunk in self._running and self._begun(chunk) <= place < chunk.stop:
                 self.moves += 1
                 stop, chunk.stop = chunk.stop, place
-                share = max(1, -(-(stop - place) // max(1, min(n,self._idle) if "c" in self.machine.flags else self._idle)))
+                share = max(1, -(-(stop - place) // max(1, self._idle)))
                 for first in range(place, stop, share):
                     self._queue.append(Chunk(first, min(stop, first + share)))
             self._dispatch()

@@ -442,14 +442,17 @@ class Call:
             for kind, outcome in outcomes:
                 try:
                     if kind == FAILED:
-                        raise line.error(outcome)
-                    append(decode(outcome) if kind == VALUE else unplain(outcome))
+                        error = line.error(outcome)
+                    else:
+                        append(decode(outcome) if kind == VALUE else unplain(outcome))
+                        continue
                 except KeyboardInterrupt:
                     raise
-                except BaseException as error:
-                    place = index + len(values)
-                    self._fail(place, self._noted(error.with_traceback(None), place, event.worker))
-                    break
+                except BaseException as failure:  # what a result does when it is opened
+                    error = failure.with_traceback(None)
+                place = index + len(values)
+                self._fail(place, self._noted(error, place, event.worker))
+                break
         if values:
             self._runs[index] = values
         if event.busy and event.outcomes:

@@ -1,15 +1,18 @@
 """The planner: how many tasks travel together, and whether they travel at all. Arithmetic on numbers: no clock, no I/O.
 
-``call`` feeds it what was measured and asks three questions: is it worth going there (to the workers), how many tasks to
-run here (in the caller) before looking again, how many to put into the next chunk. (A fourth question, whether to take a part
-of a running chunk away for a worker that has nothing to do, is ``engine.moving``'s.)
+``call`` feeds it what was measured and asks: is it worth going there (to the workers), how many tasks to run here (in the
+caller) before looking again, how many to put into the next chunk; and, of a batch that runs here, whether it takes longer
+than it should. (Whether to take a part of a running chunk away for a worker that has nothing to do is ``engine.moving``'s.)
 
 All times are seconds. The model:
 
-* a task costs ``cost`` wherever it runs, and ``ship`` more when it travels (encoding, copying and decoding both ways);
-* a chunk costs the caller's process ``PER_CHUNK``, whatever is in it: with many workers a chunk must last long enough
-  that the caller can keep all of them fed (guided self-scheduling, Polychronopoulos and Kuck 1987, with a floor);
-* chunks shrink as the end comes near: none is more than a share of what is left.
+* a task costs ``cost`` wherever it runs, and ``ship`` more when it travels (encoding, copying and decoding both ways): one
+  half of that is the worker's time, the other half the caller's, which no number of workers makes less;
+* a chunk costs the caller's process ``PER_CHUNK``, whatever is in it: a chunk must last a *turn*, in which the caller gives
+  one to every worker that it can keep fed, beside shipping what is in them;
+* chunks shrink as the end comes near (guided self-scheduling, Polychronopoulos and Kuck 1987, with a turn for its floor).
+
+``tests/unit/simulation.py`` runs it in virtual time.
 """
 
 from __future__ import annotations
@@ -18,12 +21,17 @@ from __future__ import annotations
 AIM = 0.020
 #: The caller's process spends about this on a chunk: pack, send, wake up, receive, unpack.
 PER_CHUNK = 0.000_150
-#: Shrinking stops where a chunk would last less than this.
-SHORTEST = 0.000_500
-#: A chunk is at most one part in SHARE of what each worker has left.
-SHARE = 3
-#: What shipping one small task costs until it has been measured.
+#: A chunk of a long call lasts so many turns, so that most of the caller's time is nobody's.
+TURNS = 4
+#: Shrinking stops where a chunk would last less than this, or less than a turn.
+SHORTEST = 0.001_500
+#: A chunk is at most one part in SHARE of what each worker has left. Every chunk more is a round trip more for its worker,
+#: and where one was too much after all, a part of it is moved.
+SHARE = 1.5
+#: What shipping one small task costs: until it has been measured, and at least.
 SHIP = 0.000_000_8
+#: So much of the caller's time shipping leaves for everything else, even if it could fill all of it.
+ROOM = 0.1
 #: Going there has to save at least this part of the time: cores are rarely all ours, and caches there are cold.
 GAIN = 0.2
 #: A message there and the answer back, with warm workers.
@@ -34,9 +42,13 @@ START = 0.080
 EVIDENCE = 0.000_050
 #: Measurements that lasted as long as this are to be trusted with the rest of a small call.
 ENOUGH = 0.000_060
+#: Below this many seconds a task, taking the input in pieces would show.
+CHEAP = 0.000_002
 #: The caller looks up this often while workers could be used, and this often while they could not.
 LOOK = 0.001
 LOOK_RARELY = 0.020
+#: A batch that runs here is ended when it is going to take so many times what it should.
+OVERDUE = 1.5
 #: A chunk is at most this many bytes, unless a single task is more.
 CHUNK_BYTES = 4 << 20
 
@@ -55,7 +67,7 @@ class Planner:
         >>> planner.worth_going(remaining=1_000, warm=True)
         True
         >>> planner.chunk(remaining=1_000)
-        20
+        19
     """
 
     def __init__(self, workers: int, chunksize: int | None = None, cost: float | None = None) -> None:
@@ -68,6 +80,7 @@ class Planner:
         self.elapsed_here = 0.0
         self.evidence = 0.0
         self._weight = 0.0
+        self._reported = False
         self.last_batch = 0
 
     # what was measured
@@ -80,7 +93,9 @@ class Planner:
     def ran_there(self, tasks: int, busy: float, overhead: float) -> None:
         """Note that a worker ran so many tasks in ``busy`` seconds, and spent ``overhead`` seconds per task on their travel."""
         self._observe(tasks, busy)
-        self.ship += (overhead - self.ship) / 4 if overhead > self.ship else (overhead - self.ship) / 16
+        self._reported = True
+        ship = max(SHIP, 2 * overhead)  # what was done there was, the other way round, done here, too
+        self.ship += (ship - self.ship) / 4 if ship > self.ship else (ship - self.ship) / 16
 
     def packed(self, tasks: int, seconds: float, size: int) -> None:
         """Note that the caller needed so many seconds to turn so many tasks into so many bytes."""
@@ -128,7 +143,41 @@ class Planner:
     def _saved(self, here: float) -> float:
         """What the workers save on tasks that take so many seconds here."""
         assert self.cost is not None
-        return here - here * (1 + self.ship / max(self.cost, 1e-9)) / self.workers
+        each = self.cost + self.ship
+        tasks = here / max(self.cost, 1e-9)
+        # All of them together are no quicker than that, nor than the caller ships, and a single chunk is one worker's.
+        return here - max(
+            tasks * each / self.workers, tasks * self.ship / 2, min(tasks * each, self._shortest())
+        )
+
+    def _load(self) -> float:
+        """How much of the caller's time shipping would fill if all workers were at work; more than 1: they can't be."""
+        return self.workers * self.ship / 2 / max((self.cost or 0.0) + self.ship, 1e-9)
+
+    def _fed(self) -> float:
+        """How many workers the caller can keep at work."""
+        return self.workers / max(1.0, self._load())
+
+    def _turn(self) -> float:
+        """In how many seconds the caller gives a chunk to each of these, in the time that shipping leaves."""
+        return PER_CHUNK * self._fed() / max(ROOM, 1 - self._load())
+
+    def _shortest(self) -> float:
+        return max(SHORTEST, self._turn())
+
+    def worth_feeding(self, remaining: int | None, stuck: float) -> bool:
+        """Tell whether to give tasks to the workers because the caller has been stuck in a task for so long.
+
+        What is known of the cost may say that they do not pay; but that is what it said of the task that does not end, too.
+        No more is lost on shipping them than has been lost on that one.
+
+        Args:
+            remaining: how many tasks are left, or None.
+            stuck: seconds.
+        """
+        if not self.measured or remaining is None or self.worth_going(remaining, warm=True):
+            return True
+        return remaining * self.ship / 2 <= stuck
 
     def batch(self, remaining: int | None, *, going: bool) -> int:
         """Return how many tasks the caller runs before it looks again: few at first, never more than fit its patience.
@@ -141,11 +190,34 @@ class Planner:
             return 1
         patience = LOOK if going else LOOK_RARELY
         fits = int(patience / max(self.cost, 1e-9))
-        if remaining is not None and remaining <= fits and self.evidence > ENOUGH:
+        if remaining is not None and remaining <= fits and self.evidence > ENOUGH and self.cost < CHEAP:
             return remaining
         grown = 4 * self.last_batch or 4
         self.last_batch = max(1, min(fits, grown))
         return self.last_batch
+
+    def look_again(self, begun: int, tasks: int, elapsed: float, expected: float) -> float:
+        """Return how many seconds to wait before looking again at a batch that runs here; 0: end it, and plan anew.
+
+        Costs that grow along the input begin by looking small; a batch that was planned with them can be most of the call.
+
+        Args:
+            begun: tasks of the batch that were begun.
+            tasks: tasks of the batch.
+            elapsed: seconds since it began.
+            expected: seconds that it should take.
+
+        Example:
+            >>> planner = Planner(workers=2)
+            >>> planner.look_again(begun=51, tasks=100, elapsed=0.010, expected=0.020)
+            0.005
+            >>> planner.look_again(begun=11, tasks=100, elapsed=0.010, expected=0.020)
+            0.0
+        """
+        if elapsed < LOOK:
+            return LOOK - elapsed
+        whole = elapsed * tasks / max(begun - 1, 0.5)
+        return 0.0 if whole > OVERDUE * expected + LOOK else max(LOOK, (whole - elapsed) / 2)
 
     def chunk(self, remaining: int | None) -> int:
         """Return how many tasks to put into the next chunk.
@@ -158,11 +230,13 @@ class Planner:
         if self.cost is None:
             return 1
         each = max(self.cost + self.ship, 1e-9)
-        size = max(AIM, 2 * PER_CHUNK * self.workers) / each
+        size = max(AIM, TURNS * self._turn()) / each
         if not self.measured:  # only remembered: be ready for another truth
             size = min(size, max(1.0, AIM / 10 / each))
         if remaining is not None:
-            size = min(size, max(remaining / (SHARE * self.workers), SHORTEST / each))
+            # Before a worker has reported, the cost is that of the first few tasks, which may be the least of all.
+            hands = self._fed() if self._reported else min(self.workers, 4 * self._fed())
+            size = min(size, max(remaining / (SHARE * hands), self._shortest() / each))
         if self.bytes_per_task:
             size = min(size, CHUNK_BYTES / self.bytes_per_task)
         return max(1, int(size))
