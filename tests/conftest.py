@@ -43,7 +43,9 @@ class Process(NamedTuple):
 
     def __str__(self) -> str:
         try:
-            command = Path(f"/proc/{self.pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            command = (
+                Path(f"/proc/{self.pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            )
         except OSError:
             command = ""
         return f"process {self.pid} (state {self.state}, child of {self.parent}): {command[:200]}"
@@ -221,7 +223,9 @@ class Ran(NamedTuple):
 def plain_environment() -> dict[str, str]:
     """The environment without what would make an interpreter behave unlike a user's (unbuffered output, for one)."""
     return {
-        name: value for name, value in os.environ.items() if not name.startswith("PYTHON") or name in {"PYTHONPATH", "PYTHON_GIL"}
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("PYTHON") or name in {"PYTHONPATH", "PYTHON_GIL"}
     }
 
 
@@ -250,6 +254,7 @@ class Program:
         environment: dict[str, str] | None = None,
         start: Callable[[], object] | None = None,
         stdin: int | None = subprocess.DEVNULL,
+        files: dict[str, str] | None = None,
     ) -> Ran:
         """Run a program to its end, and prove that nothing of it is left.
 
@@ -265,6 +270,7 @@ class Program:
             environment: variables over those of this process.
             start: called in the new process just before the interpreter starts.
             stdin: what the program's standard input is.
+            files: texts of further files beside the program.
 
         Returns:
             Exit code and output.
@@ -274,6 +280,8 @@ class Program:
         temporary = folder / "tmp"
         temporary.mkdir(parents=True)
         source = textwrap.dedent(source)
+        for name, content in (files or {}).items():
+            (folder / name).write_text(textwrap.dedent(content))
         mark = uuid.uuid4().hex
         command = [sys.executable, "-X", "faulthandler", *options]
         text: bytes | None = None
@@ -298,7 +306,7 @@ class Program:
                 stderr=errors,
                 env={**plain_environment(), MARK: mark, "TMPDIR": str(temporary), **(environment or {})},
                 start_new_session=True,
-                preexec_fn=start,
+                preexec_fn=start,  # noqa: PLW1509 - it closes descriptors, no more
             )
             assert process.stdout is not None
             if text is not None and process.stdin is not None:
@@ -321,7 +329,10 @@ class Program:
             ran = Ran(process.returncode, out.decode(), errors.read().decode(), folder)
         left += [f"temporary file {path}" for path in temporary.rglob("*")]
         if left:
-            pytest.fail("left behind:\n  " + "\n  ".join([*left, "stdout:", ran.out, "stderr:", ran.err]), pytrace=False)
+            pytest.fail(
+                "left behind:\n  " + "\n  ".join([*left, "stdout:", ran.out, "stderr:", ran.err]),
+                pytrace=False,
+            )
         return ran
 
     @staticmethod

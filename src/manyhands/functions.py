@@ -379,7 +379,8 @@ class ParallelFunction(Generic[P, R]):
             )
         from manyhands.scheduling.awaiting import collect
 
-        call = self._call(iterables, constants, MANY if len(iterables) > 1 else ONE)
+        # Never here: a task in this process would hold up the event loop's thread, and could not be stopped.
+        call = self._call(iterables, constants, MANY if len(iterables) > 1 else ONE, away=True)
         return await collect(call)
 
     def check(self, *iterables: Any, sample: int = 20, **constants: Any) -> Report:
@@ -509,6 +510,7 @@ class ParallelFunction(Generic[P, R]):
         shape: int,
         *,
         star: bool = False,
+        away: bool = False,
         **how: Any,
     ) -> Any:
         settings = self.settings
@@ -516,7 +518,7 @@ class ParallelFunction(Generic[P, R]):
         if (
             settings.backend == "serial"
             or _inside_worker()
-            or (source.total is not None and source.total < 2 and not settings.isolated)
+            or (source.total is not None and source.total < 2 and not (away or settings.isolated))
         ):
             backend = None
         else:
@@ -525,7 +527,9 @@ class ParallelFunction(Generic[P, R]):
         if backend is None and settings.initializer is not None and not self._memory.initialized:
             settings.initializer(*settings.initargs)
             self._memory.initialized = True
-        return Call(job, source, backend, chunksize=settings.chunksize, window=settings.buffersize, **how)
+        return Call(
+            job, source, backend, chunksize=settings.chunksize, window=settings.buffersize, away=away, **how
+        )
 
 
 def _inside_worker() -> bool:

@@ -37,6 +37,6 @@ def test_a_numpy_result_can_be_written_to_and_outlives_the_pool(method: str) -> 
         small = pool.submit(np.arange, 10.0).result(PATIENCE)
         large = pool.submit(np.arange, 1_000_000.0).result(PATIENCE)
     for array in (small, large):
-        array += 1
+        np.add(array, 1, out=array)
         assert array[0] == 1
         assert array.sum() == len(array) * (len(array) + 1) / 2

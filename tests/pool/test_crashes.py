@@ -149,9 +149,13 @@ def test_results_of_the_chunk_survive_and_no_task_runs_twice(
 
 def test_in_a_storm_of_crashes_exactly_the_culprits_fail(any_pool: ProcessPool, tmp_path: Path) -> None:
     deadly = tuple(range(3, 42, 7))
-    futures = [any_pool.submit(tasks.double_or_die, number, str(tmp_path / "runs"), deadly) for number in range(42)]
+    futures = [
+        any_pool.submit(tasks.double_or_die, number, str(tmp_path / "runs"), deadly) for number in range(42)
+    ]
     outcomes = [future.exception(PATIENCE) or future.result() for future in futures]
-    assert {number for number, outcome in enumerate(outcomes) if isinstance(outcome, WorkerCrashedError)} == set(deadly)
+    assert {
+        number for number, outcome in enumerate(outcomes) if isinstance(outcome, WorkerCrashedError)
+    } == set(deadly)
     assert [outcome for outcome in outcomes if isinstance(outcome, int)] == [
         2 * number for number in range(42) if number not in deadly
     ]
@@ -165,7 +169,9 @@ def test_crashes_among_small_tasks_that_travel_together(pool: ProcessPool, tmp_p
     assert list(pool.map(tasks.double, range(200))) == [2 * number for number in range(200)]
     futures = [pool.submit(tasks.double_or_die, number, path, deadly) for number in range(1000)]
     outcomes = [future.exception(PATIENCE) or future.result() for future in futures]
-    assert {number for number, outcome in enumerate(outcomes) if isinstance(outcome, BaseException)} == set(deadly)
+    assert {number for number, outcome in enumerate(outcomes) if isinstance(outcome, BaseException)} == set(
+        deadly
+    )
     assert sorted(noted(tmp_path / "runs")) == list(range(1000))
 
 
@@ -177,7 +183,9 @@ def test_an_idle_worker_that_is_killed_is_replaced(any_pool: ProcessPool) -> Non
     assert any_pool.submit(tasks.pid).result(PATIENCE) not in pids
 
 
-def test_when_all_workers_are_killed_the_queue_runs_on_new_ones(any_pool: ProcessPool, meeting: Meeting) -> None:
+def test_when_all_workers_are_killed_the_queue_runs_on_new_ones(
+    any_pool: ProcessPool, meeting: Meeting
+) -> None:
     running = [any_pool.submit(tasks.hold, meeting.reports, meeting.gate) for _ in range(2)]
     queued = [any_pool.submit(tasks.double, number) for number in range(30)]
     for _ in running:
@@ -214,7 +222,9 @@ def test_a_crash_while_a_result_is_pickled_fails_that_task(any_pool: ProcessPool
     assert [future.result(PATIENCE) for future in others] == [[number] for number in range(20)]
 
 
-def test_a_crash_while_the_function_is_loaded_fails_its_task_and_does_not_go_on_for_ever(any_pool: ProcessPool) -> None:
+def test_a_crash_while_the_function_is_loaded_fails_its_task_and_does_not_go_on_for_ever(
+    any_pool: ProcessPool,
+) -> None:
     victims = [any_pool.submit(tasks.DiesWhenUnpickled(), number) for number in range(3)]
     for victim in victims:
         with pytest.raises(WorkerCrashedError, match="exit code 5"):
@@ -234,7 +244,9 @@ def test_a_huge_argument_to_a_worker_that_dies_goes_to_the_next_one(method: str)
 
 
 @needs_proc
-def test_a_death_is_noticed_though_a_grandchild_holds_what_it_inherited(any_pool: ProcessPool, meeting: Meeting) -> None:
+def test_a_death_is_noticed_though_a_grandchild_holds_what_it_inherited(
+    any_pool: ProcessPool, meeting: Meeting
+) -> None:
     future = any_pool.submit(tasks.die_with_living_child, meeting.reports)
     grandchild = int(meeting.next())
     try:
@@ -269,7 +281,9 @@ def test_a_template_process_that_is_killed_is_replaced(method: str) -> None:
 
 @needs_proc
 @pytest.mark.parametrize("method", ["template", "spawn"])
-def test_without_their_template_running_tasks_fail_clearly_and_the_queue_runs(method: str, meeting: Meeting) -> None:
+def test_without_their_template_running_tasks_fail_clearly_and_the_queue_runs(
+    method: str, meeting: Meeting
+) -> None:
     with ProcessPool(2, start_method=method) as pool:
         running = [pool.submit(tasks.hold, meeting.reports, meeting.gate) for _ in range(2)]
         queued = [pool.submit(tasks.double, number) for number in range(30)]
@@ -302,7 +316,9 @@ def check_initializer(pool: ProcessPool, path: Path, workers: int) -> Initialize
 
 def test_an_initializer_that_raises_is_named(method: str, tmp_path: Path) -> None:
     path = tmp_path / "runs"
-    with ProcessPool(2, initializer=tasks.fail_to_initialize, initargs=(str(path),), start_method=method) as pool:
+    with ProcessPool(
+        2, initializer=tasks.fail_to_initialize, initargs=(str(path),), start_method=method
+    ) as pool:
         error = check_initializer(pool, path, 2)
     assert "LookupError" in str(error)
     assert "no such database" in str(error)
@@ -314,7 +330,9 @@ def test_an_initializer_that_raises_is_named(method: str, tmp_path: Path) -> Non
 def test_an_initializer_that_ends_the_process_is_named(method: str, tmp_path: Path, code: int) -> None:
     path = tmp_path / "runs"
     arguments = (str(path), code)
-    with ProcessPool(2, initializer=tasks.exit_in_initializer, initargs=arguments, start_method=method) as pool:
+    with ProcessPool(
+        2, initializer=tasks.exit_in_initializer, initargs=arguments, start_method=method
+    ) as pool:
         error = check_initializer(pool, path, 2)
     assert f"exit code {code}" in str(error)
 
@@ -443,5 +461,3 @@ def test_many_deaths_in_a_row_do_not_break_the_pool(pool: ProcessPool) -> None:
         with pytest.raises(WorkerCrashedError):
             pool.submit(tasks.die, "exit 1").result(PATIENCE)
     check_healthy(pool)
-
-

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import pickle
 import traceback
-from concurrent.futures import BrokenExecutor, CancelledError, TimeoutError as FuturesTimeout
+from concurrent.futures import BrokenExecutor, CancelledError
+from concurrent.futures import TimeoutError as FuturesTimeout
 from typing import Any
 
 import pytest
@@ -71,7 +72,7 @@ INSIDE = [each for each in CONFUSABLE if not isinstance(each, (KeyboardInterrupt
 @pytest.mark.parametrize("error", INSIDE, ids=lambda error: type(error).__name__)
 def test_map_raises_what_the_loop_raises(error: BaseException) -> None:
     function = parallel_map(tasks.raising, max_workers=2, initializer=tasks.nothing)
-    with pytest.raises(BaseException) as caught:  # noqa: PT011
+    with pytest.raises(BaseException) as caught:
         function.map([error] * 3)
     assert type(caught.value) is type(error)
     assert caught.value.args == error.args
@@ -88,7 +89,7 @@ def test_map_raises_what_the_loop_raises(error: BaseException) -> None:
 def test_an_exception_made_with_other_arguments_arrives_with_type_text_and_attributes(
     any_pool: ProcessPool, function: Any, attributes: dict[str, object]
 ) -> None:
-    with pytest.raises(Exception) as here:  # noqa: PT011
+    with pytest.raises(Exception) as here:
         function()
     there = any_pool.submit(function).exception(PATIENCE)
     assert type(there) is type(here.value)
@@ -109,7 +110,9 @@ def test_an_attribute_that_cannot_travel_is_shown_and_the_others_arrive(any_pool
     assert "lock" in repr(caught.value.lock)
 
 
-def test_an_exception_class_of_the_inside_of_a_function_stands_in_under_its_name(any_pool: ProcessPool) -> None:
+def test_an_exception_class_of_the_inside_of_a_function_stands_in_under_its_name(
+    any_pool: ProcessPool,
+) -> None:
     with pytest.raises(ZeroDivisionError) as caught:
         any_pool.submit(tasks.raise_local_class).result(PATIENCE)
     assert type(caught.value).__name__ == "Local"
@@ -154,7 +157,9 @@ def test_one_exception_object_per_future(pool: ProcessPool) -> None:
     assert [error.args for error in errors if error is not None] == [(0,), (1,), (2,)]
 
 
-def test_map_raises_the_first_failing_item_even_if_a_later_one_fails_sooner(method: str, meeting: Meeting) -> None:
+def test_map_raises_the_first_failing_item_even_if_a_later_one_fails_sooner(
+    method: str, meeting: Meeting
+) -> None:
     """Item 0 is held back until item 1 has failed: the loop would never have come to item 1."""
     reports, gate = meeting.reports, meeting.gate
 
@@ -176,7 +181,7 @@ def test_map_raises_the_first_failing_item_even_if_a_later_one_fails_sooner(meth
 
 def test_a_failing_item_is_named_with_its_arguments_and_its_worker() -> None:
     function = parallel_map(tasks.fail_at, max_workers=2, initializer=tasks.nothing, chunksize=3)
-    with pytest.raises(ValueError) as caught:  # noqa: PT011
+    with pytest.raises(ValueError) as caught:
         function.map(range(20), failing=(13, 17))
     assert caught.value.args == (13,)
     (note,) = caught.value.__notes__

@@ -78,9 +78,7 @@ def test_many_threads_may_submit_to_one_pool(any_pool: ProcessPool) -> None:
         thread.start()
     for thread in threads:
         thread.join(PATIENCE)
-    assert results == {
-        number: [2 * (1000 * number + each) for each in range(100)] for number in range(8)
-    }
+    assert results == {number: [2 * (1000 * number + each) for each in range(100)] for number in range(8)}
 
 
 def test_what_a_thread_submitted_that_has_ended_is_done(pool: ProcessPool, meeting: Meeting) -> None:
@@ -155,7 +153,9 @@ def test_map_zips_its_iterables_and_stops_with_the_shortest(pool: ProcessPool) -
 
 @pytest.mark.parametrize("chunksize", [1, 2, 7, 100])
 def test_map_takes_a_chunksize(pool: ProcessPool, chunksize: int) -> None:
-    assert list(pool.map(tasks.double, range(30), chunksize=chunksize)) == [2 * number for number in range(30)]
+    assert list(pool.map(tasks.double, range(30), chunksize=chunksize)) == [
+        2 * number for number in range(30)
+    ]
     assert list(pool.map(pow, range(9), [2] * 9, chunksize=chunksize)) == [number**2 for number in range(9)]
 
 
@@ -209,7 +209,9 @@ def test_map_raises_timeout_error_and_the_pool_goes_on(any_pool: ProcessPool, me
         next(results)
     meeting.next()
     meeting.let_go()
-    assert list(any_pool.map(tasks.double, range(10), timeout=PATIENCE)) == [2 * number for number in range(10)]
+    assert list(any_pool.map(tasks.double, range(10), timeout=PATIENCE)) == [
+        2 * number for number in range(10)
+    ]
 
 
 def test_map_raises_what_its_source_raises(pool: ProcessPool) -> None:
@@ -234,7 +236,9 @@ def test_dropping_the_results_of_a_map_cancels_what_has_not_begun(
     running = [pool.submit(tasks.hold, meeting.reports, meeting.gate) for _ in range(2)]
     for _ in running:
         meeting.next()
-    queued = [pool.submit(tasks.hold, meeting.reports, meeting.gate) for _ in range(6)]  # fill what is sent ahead
+    queued = [
+        pool.submit(tasks.hold, meeting.reports, meeting.gate) for _ in range(6)
+    ]  # fill what is sent ahead
     results = pool.map(tasks.noted_double, range(100), [path] * 100, timeout=0)
     with pytest.raises(TimeoutError):
         next(results)
@@ -271,7 +275,9 @@ def test_asyncio_takes_its_futures_and_the_pool(any_pool: ProcessPool) -> None:
     assert asyncio.run(main()) == [2, 4]
 
 
-def test_a_queued_task_that_is_cancelled_never_runs(any_pool: ProcessPool, meeting: Meeting, tmp_path: Path) -> None:
+def test_a_queued_task_that_is_cancelled_never_runs(
+    any_pool: ProcessPool, meeting: Meeting, tmp_path: Path
+) -> None:
     path = str(tmp_path / "runs")
     running = [any_pool.submit(tasks.hold, meeting.reports, meeting.gate) for _ in range(20)]
     for _ in range(2):
@@ -301,7 +307,9 @@ def test_a_callback_may_submit(any_pool: ProcessPool) -> None:
     outer: Future[int] = Future()
 
     def again(future: Future[int]) -> None:
-        any_pool.submit(tasks.double, future.result()).add_done_callback(lambda inner: outer.set_result(inner.result()))
+        any_pool.submit(tasks.double, future.result()).add_done_callback(
+            lambda inner: outer.set_result(inner.result())
+        )
 
     any_pool.submit(tasks.double, 1).add_done_callback(again)
     assert outer.result(PATIENCE) == 4
@@ -465,7 +473,9 @@ def test_shutdown_waits_for_what_was_submitted(method: str, tmp_path: Path) -> N
     assert sorted(map(int, path.read_text().split())) == list(range(100))
 
 
-def test_shutdown_without_waiting_returns_at_once_and_the_results_still_come(method: str, meeting: Meeting) -> None:
+def test_shutdown_without_waiting_returns_at_once_and_the_results_still_come(
+    method: str, meeting: Meeting
+) -> None:
     pool = ProcessPool(2, start_method=method)
     futures = [pool.submit(tasks.hold, meeting.reports, meeting.gate, number) for number in range(10)]
     pool.shutdown(wait=False)
@@ -539,7 +549,9 @@ def test_a_forgotten_pool_lets_its_workers_go(method: str, used: bool) -> None:
 
 
 def test_the_futures_of_a_forgotten_pool_are_done(meeting: Meeting) -> None:
-    futures = [ProcessPool(1).submit(tasks.hold, meeting.reports, meeting.gate, number) for number in range(3)]
+    futures = [
+        ProcessPool(1).submit(tasks.hold, meeting.reports, meeting.gate, number) for number in range(3)
+    ]
     gc.collect()
     meeting.let_go(3)
     assert [future.result(PATIENCE) for future in futures] == [0, 1, 2]
@@ -551,7 +563,9 @@ def test_twenty_pools_in_a_row_leave_as_much_as_one() -> None:
     for _ in range(20):
         with ProcessPool(2) as pool:
             assert pool.submit(tasks.double, 1).result(PATIENCE) == 2
-        counts.append((len(os.listdir("/proc/self/fd")), threading.active_count(), len(descendants(os.getpid()))))
+        counts.append(
+            (len(os.listdir("/proc/self/fd")), threading.active_count(), len(descendants(os.getpid())))
+        )
     assert len(set(counts)) == 1
 
 
@@ -594,14 +608,19 @@ forks = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:Depreca
 @forks
 def test_a_forked_child_that_uses_the_parents_pool_is_told(any_pool: ProcessPool) -> None:
     assert any_pool.submit(tasks.double, 1).result(PATIENCE) == 2
-    for work in (lambda: any_pool.submit(tasks.double, 1), lambda: list(any_pool.map(tasks.double, range(3)))):
+    for work in (
+        lambda: any_pool.submit(tasks.double, 1),
+        lambda: list(any_pool.map(tasks.double, range(3))),
+    ):
         assert "RuntimeError: this pool belongs to process" in in_forked_child(work)
     assert list(any_pool.map(tasks.double, range(10))) == [2 * number for number in range(10)]
 
 
 @posix
 @forks
-def test_a_forked_child_may_shut_down_its_copy_and_make_its_own(any_pool: ProcessPool, meeting: Meeting) -> None:
+def test_a_forked_child_may_shut_down_its_copy_and_make_its_own(
+    any_pool: ProcessPool, meeting: Meeting
+) -> None:
     running = any_pool.submit(tasks.hold, meeting.reports, meeting.gate, "parent's")
     meeting.next()
 

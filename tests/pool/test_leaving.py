@@ -186,7 +186,9 @@ BY_ITSELF = {
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("how", BY_ITSELF)
-def test_when_the_program_leaves_abruptly_its_busy_workers_end(run_program: Program, how: str, method: str) -> None:
+def test_when_the_program_leaves_abruptly_its_busy_workers_end(
+    run_program: Program, how: str, method: str
+) -> None:
     statement, code = BY_ITSELF[how]
     ran = run_program(
         PRELUDE
@@ -200,7 +202,9 @@ def test_when_the_program_leaves_abruptly_its_busy_workers_end(run_program: Prog
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_the_workers_end_with_the_program_though_a_child_of_it_lives_on(run_program: Program, method: str) -> None:
+def test_the_workers_end_with_the_program_though_a_child_of_it_lives_on(
+    run_program: Program, method: str
+) -> None:
     """A forked child has copies of every descriptor; its life is not the program's."""
     ran = run_program(
         PRELUDE
@@ -231,7 +235,9 @@ def test_the_workers_end_with_the_program_though_a_child_of_it_lives_on(run_prog
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("ending", ["", "sys.exit(3)"])
-def test_pending_futures_are_done_when_the_program_ends(run_program: Program, method: str, ending: str) -> None:
+def test_pending_futures_are_done_when_the_program_ends(
+    run_program: Program, method: str, ending: str
+) -> None:
     """As with the standard library's executors: of a pool of one's own, and of the shared one."""
     ran = run_program(
         f"""

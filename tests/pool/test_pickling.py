@@ -113,7 +113,9 @@ def test_a_result_nested_200_000_deep_arrives_or_is_refused(any_pool: ProcessPoo
         assert "recursion" in str(error) or "deep" in str(error)
 
 
-@pytest.mark.parametrize(("name", "word"), [("lock", "lock"), ("generator", "generator"), ("open file", "file")])
+@pytest.mark.parametrize(
+    ("name", "word"), [("lock", "lock"), ("generator", "generator"), ("open file", "file")]
+)
 def test_a_result_that_cannot_be_pickled_is_named(any_pool: ProcessPool, name: str, word: str) -> None:
     error = error_of(any_pool, tasks.make, name)
     assert isinstance(error, UnpicklableError)
@@ -240,7 +242,9 @@ def test_a_result_of_more_than_two_gibibytes_arrives(any_pool: ProcessPool) -> N
 def test_what_cannot_be_pickled_leaves_nothing_half_sent(any_pool: ProcessPool, tmp_path: Path) -> None:
     """Refused and accepted tasks in turn: each future has its own outcome."""
     futures = [
-        any_pool.submit(tasks.noted_double, threading.Lock() if number % 3 == 0 else number, str(tmp_path / "runs"))  # type: ignore[arg-type]
+        any_pool.submit(
+            tasks.noted_double, threading.Lock() if number % 3 == 0 else number, str(tmp_path / "runs")
+        )  # type: ignore[arg-type]
         for number in range(30)
     ]
     for number, future in enumerate(futures):

@@ -6,7 +6,6 @@ import io
 import os
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -138,25 +137,22 @@ print(connection)
 
 @posix
 @pytest.mark.parametrize("method", METHODS)
-def test_a_program_that_maps_while_its_module_is_imported_works(run_program: Program, method: str) -> None:
-    """In the module's own body, which a worker would import again."""
-    (run_program.folder / "run1").mkdir()
-    (run_program.folder / "run1" / "loading.py").write_text(
-        textwrap.dedent(
-            f"""
+def test_a_module_may_map_while_it_is_imported(run_program: Program, method: str) -> None:
+    """The workers import it again, and come to the same call, which they run themselves."""
+    ran = run_program(
+        "import loading\nprint(loading.squares)\n",
+        files={
+            "loading.py": f"""
             from manyhands import parallel_map
-
-            print("loading")
 
             def square(x):
                 return x * x
 
-            squares = parallel_map(square, max_workers=2, start_method={method!r}, initializer=int).map(range(4)) if False else None
+            squares = parallel_map(square, max_workers=2, start_method={method!r}, initializer=int).map(range(4))
             """
-        )
+        },
     )
-    ran = run_program("import loading\nprint(loading.squares)\n")
-    assert (ran.out, ran.err) == ("loading\nNone\n", "")
+    assert (ran.out, ran.err, ran.code) == ("[0, 1, 4, 9]\n", "", 0)
 
 
 STREAMS = {
@@ -308,7 +304,9 @@ with ProcessPool(2, start_method={method!r}) as pool:
 
 @posix
 @pytest.mark.parametrize("method", METHODS)
-def test_a_path_entry_that_is_added_after_the_start_is_known_to_the_workers(run_program: Program, method: str) -> None:
+def test_a_path_entry_that_is_added_after_the_start_is_known_to_the_workers(
+    run_program: Program, method: str
+) -> None:
     ran = run_program(
         f"""
 import os, sys
@@ -389,7 +387,9 @@ print(input())
 
 @posix
 @pytest.mark.parametrize("method", METHODS)
-def test_a_long_folder_for_temporary_files_is_no_obstacle(run_program: Program, method: str, tmp_path: Path) -> None:
+def test_a_long_folder_for_temporary_files_is_no_obstacle(
+    run_program: Program, method: str, tmp_path: Path
+) -> None:
     """A socket with a name would fail at 108 characters."""
     folder = tmp_path / ("long" * 30)
     folder.mkdir()
@@ -432,7 +432,10 @@ with ProcessPool(1, start_method={method!r}) as pool:
         options=("-O", "-B", "-X", "utf8", "-W", "error::UserWarning"),
         args=("one", "two"),
     )
-    assert (ran.out, ran.err) == ("True (1, 1, 1, ['error::UserWarning'], ['program.py', 'one', 'two'])\n", "")
+    assert (ran.out, ran.err) == (
+        "True (1, 1, 1, ['error::UserWarning'], ['program.py', 'one', 'two'])\n",
+        "",
+    )
 
 
 @posix
@@ -572,7 +575,9 @@ def test_an_idle_pool_uses_no_cpu_time(method: str) -> None:
         settle(names)
         before = [switches(name) for name in names]
         # The clock of this test is another process that does as much as a busy moment of a machine.
-        subprocess.run([sys.executable, "-c", "import multiprocessing, asyncio, time; time.sleep(0.5)"], check=True)
+        subprocess.run(
+            [sys.executable, "-c", "import multiprocessing, asyncio, time; time.sleep(0.5)"], check=True
+        )
         assert [switches(name) for name in names] == before
 
 
@@ -617,4 +622,3 @@ def test_the_pool_listens_on_no_socket_and_leaves_no_name(tmp_path: Path) -> Non
             if f"socket:[{fields[6]}]" in sockets:
                 assert int(fields[3], 16) & 0x10000 == 0, "a listening socket"
                 assert len(fields) == 7, "a socket with a name"
-

@@ -53,7 +53,9 @@ class Work:
         self.total = mean * self.tasks
         scale = self.total / sum(tasks * cost for tasks, cost in profile)
         self._costs = [cost * scale for _, cost in profile]
-        self._sums = list(itertools.accumulate((tasks * cost * scale for tasks, cost in profile), initial=0.0))
+        self._sums = list(
+            itertools.accumulate((tasks * cost * scale for tasks, cost in profile), initial=0.0)
+        )
         self.longest = max(self._costs)
 
     def before(self, index: int) -> float:
@@ -319,7 +321,7 @@ class Simulation:
         """Have the watch look up after so many seconds."""
         if not self._alarmed:
             self._alarmed = True
-            self._at(self.now + wait, self._wake)
+            self._at(self.now + wait + 1e-9, self._wake)
 
     def _wake(self) -> None:
         self._alarmed = False
@@ -348,7 +350,11 @@ class Simulation:
             return
         self._engage()
         self._set_limit(max(1, self.machine.workers - 1))
-        if self._feeding <= self.now and self._ready and self.planner.worth_feeding(self._remaining(), elapsed):
+        if (
+            self._feeding <= self.now
+            and self._ready
+            and self.planner.worth_feeding(self._remaining(), elapsed)
+        ):
             self._feed_aside(batch)
 
     def _feed_aside(self, batch: Batch) -> None:

@@ -42,7 +42,12 @@ DEAR = frozenset(
 )
 
 #: Our own modules that only a parallel call needs.
-LATER = ("manyhands.engine.pool", "manyhands.engine.worker", "manyhands.transport.serialize", "manyhands.transport.channel")
+LATER = (
+    "manyhands.engine.pool",
+    "manyhands.engine.worker",
+    "manyhands.transport.serialize",
+    "manyhands.transport.channel",
+)
 
 
 def loaded_by(code: str) -> set[str]:

@@ -7,7 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from manyhands.engine.moving import cut, worth_moving
-from manyhands.scheduling.chunks import EVIDENCE, SHARE, SHORTEST, Planner
+from manyhands.scheduling.chunks import EVIDENCE, SHARE, Planner
 
 seconds = st.floats(min_value=1e-9, max_value=1e4)
 workers = st.integers(2, 1_000)
@@ -27,10 +27,11 @@ def test_a_chunk_has_at_least_one_task(number: int, cost: float, remaining: int 
 
 @given(workers, seconds, tasks)
 def test_a_chunk_is_no_more_than_a_share_of_what_is_left(number: int, cost: float, remaining: int) -> None:
-    """Unless what is left is so little that a share of it would not be worth its message."""
+    """Unless what is left is so little that a share of it would not last a turn of the caller."""
     planner = measured(number, cost)
     size = planner.chunk(remaining)
-    assert size <= max(1, remaining / (SHARE * number), SHORTEST / cost)
+    share = max(1, remaining / (SHARE * number), planner._shortest() / (cost + planner.ship))
+    assert size <= share * (1 + 1e-9)
 
 
 @given(st.integers(1, 10_000), workers, seconds, st.none() | tasks)
@@ -57,7 +58,9 @@ def test_who_goes_cold_would_go_warm(number: int, cost: float, remaining: int) -
 
 
 @given(st.floats(1e-9, 1e-7), tasks, st.booleans())
-def test_two_workers_are_not_worth_going_to_with_less_than_the_way_costs(cost: float, remaining: int, warm: bool) -> None:
+def test_two_workers_are_not_worth_going_to_with_less_than_the_way_costs(
+    cost: float, remaining: int, warm: bool
+) -> None:
     assert not measured(2, cost).worth_going(remaining, warm=warm)
 
 
@@ -75,7 +78,9 @@ def test_nothing_is_decided_on_next_to_no_evidence(number: int, remaining: int) 
 
 
 @given(workers, seconds, st.lists(st.booleans(), max_size=30), tasks)
-def test_batches_grow_no_faster_than_fourfold(number: int, cost: float, going: list[bool], remaining: int) -> None:
+def test_batches_grow_no_faster_than_fourfold(
+    number: int, cost: float, going: list[bool], remaining: int
+) -> None:
     planner, before = Planner(number), 1
     for each in going:
         size = planner.batch(None, going=each)

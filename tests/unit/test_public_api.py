@@ -100,9 +100,7 @@ def test_every_public_name_is_in_the_reference() -> None:
 
 @pytest.mark.skipif(not reference(), reason="there is no reference here")
 def test_what_the_reference_documents_is_there() -> None:
-    documented = re.findall(
-        r"auto(?:class|function|exception|data)(?:::|\}) *([\w.]+)", reference()
-    )
+    documented = re.findall(r"auto(?:class|function|exception|data)(?:::|\}) *([\w.]+)", reference())
     for name in documented:
         value: Any = manyhands
         for part in name.removeprefix("manyhands.").split("."):

@@ -87,6 +87,7 @@ class Pool(Staff):
                 stream.deliver(Broken(self.broken))
             else:
                 self._streams.append(stream)
+                stream.deliver(Changed())  # of workers that were ready before, it has not heard
                 self._resting = False
                 self._fill()
                 self._dispatch()  # workers may have become ready, and chunks too, before the stream was known here

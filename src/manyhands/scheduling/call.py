@@ -102,18 +102,19 @@ class Call:
         chunksize: the size of every chunk, if the user fixed it.
         window: how many results may wait for their consumer; None: any number, or, if ``lazy``, some.
         lazy: results are wanted one by one, with those before a failing item.
+        away: no task may run in the calling thread, if there is a backend.
         ordered: results come in the order of the input, else as they finish.
     """
 
     def __init__(
         self, job: Job, source: Source, backend: Backend | None, *, chunksize: int | None = None, window: int | None = None,
-        lazy: bool = False, ordered: bool = True,
+        lazy: bool = False, away: bool = False, ordered: bool = True,
     ) -> None:  # fmt: skip
         self.job = job
         self.source = source
         self.backend = backend
         self.workers = 2  # until it matters: finding out reads files
-        self.isolated = backend is not None and backend.isolated
+        self.isolated = backend is not None and (away or backend.isolated)
         self.planner = Planner(self.workers, chunksize, job.memory.cost)
         self.ordered = ordered
         self.lazy = lazy

@@ -215,7 +215,7 @@ class Planner:
             0.0
         """
         if elapsed < LOOK:
-            return LOOK - elapsed
+            return LOOK
         whole = elapsed * tasks / max(begun - 1, 0.5)
         return 0.0 if whole > OVERDUE * expected + LOOK else max(LOOK, (whole - elapsed) / 2)
 

@@ -328,11 +328,11 @@ def _frozen(value: Any) -> bytes | tuple[int, int | None]:
             break
         except KeyboardInterrupt:
             raise
-        except BaseException:  # noqa: BLE001 - pickling runs the objects' own code
+        except BaseException:
             continue
     try:
         return id(value), len(value)
-    except BaseException:  # noqa: BLE001 - it has no length
+    except BaseException:
         return id(value), None
 
 

@@ -111,9 +111,9 @@ def _by_value_pickler() -> Any:
 
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         # A file that is open for reading would be read to its end, and arrive as a copy of its text in memory.
-        dispatch_table = ChainMap(
+        dispatch_table = ChainMap(  # noqa: RUF012 - cloudpickle's own form
             {TextIOWrapper: _refuse_file, memoryview: _keep_view}, cloudpickle.Pickler.dispatch_table
-        )  # noqa: RUF012 - cloudpickle's own form
+        )
 
         def _dynamic_function_reduce(self, func: Any) -> Any:
             reduced = super()._dynamic_function_reduce(func)
