@@ -12,7 +12,7 @@ from manyhands import options as options_module
 from manyhands.backends import make
 from manyhands.options import Options, validated
 from manyhands.scheduling.call import Call, Carried, Job
-from manyhands.scheduling.source import Source
+from manyhands.scheduling.source import PLAIN, Source
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -470,6 +470,9 @@ class ParallelFunction(Generic[P, R]):
     def _all(
         self, iterables: tuple[Any, ...], constants: dict[str, Any], shape: int, *, star: bool = False
     ) -> list[Any]:
+        items = iterables[0]
+        if shape == ONE and type(items) in PLAIN and len(items) < 2 and not self.settings.isolated:
+            return self._at_most_one(items, constants)
         try:
             runs: list[list[Any]] = list(self._call(iterables, constants, shape, star=star).runs())
         except Carried as carried:
@@ -485,6 +488,16 @@ class ParallelFunction(Generic[P, R]):
         while runs:
             results += runs.pop()
         return results
+
+    def _at_most_one(self, items: Any, constants: dict[str, Any]) -> list[Any]:
+        """A call so small that planning it would cost more than doing it."""
+        try:
+            return [self.__wrapped__(item, **constants) for item in items]
+        except Exception as error:
+            from manyhands.scheduling.failures import note
+
+            note(error, 0, self._name(), items[0], ONE, "in the caller's process")
+            raise
 
     def _lazily(
         self, iterables: tuple[Any, ...], constants: dict[str, Any], shape: int, *, ordered: bool
