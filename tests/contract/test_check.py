@@ -337,7 +337,7 @@ class TestArguments:
         report = report_on(lambda item: 1, [1, {"lock": threading.Lock()}, 2])
         assert report.items == 3
         [difference] = report.differences
-        assert (difference.item, difference.kind) == (1, "argument")
+        assert (difference.item, difference.kind) == (1, "unpicklable")
         assert "args[0]['lock']: a thread lock" in difference.there
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 import pytest
@@ -146,11 +148,13 @@ def test_a_submit_in_a_thread_runs_right_there() -> None:
     assert inner == place
 
 
-def test_an_initializer_that_fails_fails_what_was_submitted() -> None:
-    function = in_threads(functions.triple, initializer=functions.refuse_to_start)
-    futures: list[Future[Any]] = [function.submit(x) for x in range(3)]
-    for future in futures:
-        assert isinstance(future.exception(PATIENCE), InitializerError)
+def test_an_initializer_that_fails_fails_what_was_submitted(many_switches: None) -> None:
+    # Each thread that fails, and the caller, may be the one that finds a task without a thread.
+    for _ in range(30):
+        function = in_threads(functions.triple, initializer=partial(functions.refuse_to_start))
+        futures: list[Future[Any]] = [function.submit(x) for x in range(10)]
+        for future in futures:
+            assert isinstance(future.exception(PATIENCE), InitializerError)
 
 
 def test_threads_cannot_be_replaced() -> None:
@@ -163,6 +167,15 @@ def test_the_traceback_of_a_task_is_its_own() -> None:
         in_threads(functions.fail_at).map(range(5), bad=(3,))
     assert caught.value.__cause__ is None
     assert caught.traceback[-1].name == "fail_at"
+
+
+@pytest.fixture
+def many_switches() -> Iterator[None]:
+    """Threads take turns as often as they can, so that what depends on their order shows."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
 
 
 @pytest.fixture

@@ -275,7 +275,9 @@ def template_of_this_process() -> int:
 def test_a_template_process_that_is_killed_is_replaced(method: str) -> None:
     with ProcessPool(2, start_method=method) as pool:
         check_healthy(pool)
+        workers = [process.pid for process in descendants(template_of_this_process())]
         os.kill(template_of_this_process(), signal.SIGKILL)
+        wait_for_end(workers, PATIENCE)  # else one of them may have begun a task that comes now
         check_healthy(pool)
 
 

@@ -1,6 +1,6 @@
 """A call in virtual time: the real planner and the real arithmetic of moving, on a machine that exists only as numbers.
 
-A discrete-event simulation. Decisions are the package's own (``Planner``, ``worth_moving``, ``cut``), asked for in the order
+A discrete-event simulation. Decisions are the package's own (``Planner``, ``worth_moving``, ``cut``, ...), asked for in the order
 in which ``scheduling.call`` and ``engine.pool`` ask; what they decide about is modelled:
 
 * the caller is one thread: it packs and sends chunks and takes in results, one after the other (half of ``PER_CHUNK`` for a
@@ -26,7 +26,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from manyhands.engine.moving import cut, worth_moving
+from manyhands.engine.moving import cut, look_again, work_left, worth_moving
 from manyhands.scheduling.call import TRIFLE
 from manyhands.scheduling.chunks import PER_CHUNK, ROUND_TRIP, SHIP, Planner
 from manyhands.scheduling.watch import PATIENCE
@@ -100,12 +100,13 @@ class Machine:
 class Chunk:
     """Tasks that travel together, or a part of such."""
 
-    __slots__ = ("arrived", "ends", "first", "limit", "sent_at", "stolen", "stop")
+    __slots__ = ("arrived", "ends", "first", "limit", "seen", "seen_at", "sent_at", "stolen", "stop")
 
     def __init__(self, first: int, stop: int) -> None:
         self.first = first
         self.stop = self.limit = stop  # the worker stops before ``limit``; the pool has heard of ``stop``
-        self.sent_at = self.arrived = self.stolen = 0.0
+        self.sent_at = self.arrived = self.stolen = self.seen_at = 0.0
+        self.seen = -1
         self.ends: float | None = None  # None: it has ended, or is not yet on its way
 
 
@@ -331,7 +332,8 @@ class Simulation:
         """``Call._look``: is the caller stuck?"""
         batch = self._batch
         if batch is None:
-            return  # it looks again with the next batch
+            self._watched = not self._engaged  # it looks again with the next batch, or when something comes
+            return
         tasks, elapsed = batch.stop - batch.first, self.now - batch.start
         begun = self.work.begun(batch.first, batch.stop, elapsed)
         if not batch.cut:
@@ -445,18 +447,19 @@ class Simulation:
             begun, elapsed = self._begun(chunk), self.now - chunk.sent_at
             if begun >= chunk.stop:
                 continue
-            done = begun - chunk.first
-            if worth_moving(done, chunk.stop - chunk.first, elapsed):
-                left = (chunk.stop - begun) * elapsed / max(1, done)
-                if best is None or left > best[0]:
-                    best = left, chunk
+            pace = (self.now - chunk.seen_at) / max(1, begun - chunk.seen) if chunk.seen >= 0 else 0.0
+            chunk.seen, chunk.seen_at = begun, self.now
+            figures = begun - chunk.first, chunk.stop - chunk.first, elapsed, pace
+            if worth_moving(*figures):
+                if best is None or work_left(*figures) > best[0]:
+                    best = work_left(*figures), chunk
             else:
-                later = min(later, elapsed)
+                later = min(later, look_again(elapsed))
         if best is not None:
             self._move(best[1])
         elif later < float("inf"):
             self._looking = True
-            self._at(self.now + max(0.001, later), self._look_again)
+            self._at(self.now + later, self._look_again)
 
     def _look_again(self) -> None:
         self._looking = False

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import Future
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -138,7 +138,8 @@ class Crew:
         self._lines: deque[ThreadLine] = deque()
         self._news = threading.Condition()
         self._tasks: ThreadLine | None = None
-        self.futures: set[Future[Any]] = set()
+        self.futures: set[Future[Any]] = set()  # of single tasks that are not done
+        self._unbegun: set[Future[Any]] = set()  # who takes one out of it, and no other, gives it its outcome
 
     # any thread
 
@@ -196,8 +197,9 @@ class Crew:
         with self._news:
             line = self._tasks
             self.futures.add(task[0])
+            self._unbegun.add(task[0])
         if line is None:
-            line = self._tasks = ThreadLine(self, run_task, self._told, limit)
+            line = self._tasks = ThreadLine(self, self._run_single, self._told, limit)
         line.limit = max(line.limit, limit)
         task[0].add_done_callback(self.futures.discard)
         self.post(Chunk(line, [task], 0))
@@ -221,12 +223,20 @@ class Crew:
     def _told(self, event: object) -> None:
         """What becomes of single tasks is in their futures, unless no thread can run them."""
         if isinstance(event, Broken):
-            for future in list(self.futures):
+            while self._unbegun:
                 try:
-                    if future.set_running_or_notify_cancel():
-                        future.set_exception(event.error)
-                except InvalidStateError:  # it is done already
-                    pass
+                    future = self._unbegun.pop()
+                except KeyError:  # another thread has taken the last
+                    break
+                if future.set_running_or_notify_cancel():
+                    future.set_exception(event.error)
+
+    def _run_single(self, task: Task) -> None:
+        try:
+            self._unbegun.remove(task[0])
+        except KeyError:
+            return
+        run_task(task)
 
     # in the threads
 

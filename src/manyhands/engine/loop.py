@@ -38,11 +38,13 @@ class Loop:
     Args:
         name: the thread's name.
 
-    Every action is called with ``guard`` held, so that another thread that holds it may touch what the loop owns.
+    Every action is called with ``guard`` held, so that another thread that holds it may touch what the loop owns; ``busy``
+    tells that it would have to wait for it.
     """
 
     def __init__(self, name: str = "manyhands") -> None:
         self.guard = threading.RLock()
+        self.busy = False
         self._selector = selectors.DefaultSelector()
         self._soon: deque[Callable[[], object]] = deque()
         self._timers: list[tuple[float, int, Timer]] = []
@@ -136,10 +138,13 @@ class Loop:
         """The loop outlives whatever goes wrong in one action, and says so."""
         try:
             with self.guard:
+                self.busy = True
                 action()
         except BaseException:
             if sys.stderr is not None:
                 sys.excepthook(*sys.exc_info())
+        finally:
+            self.busy = False
 
     def _drain(self) -> None:
         try:

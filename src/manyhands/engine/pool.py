@@ -30,7 +30,7 @@ import sys
 from collections import deque
 from time import monotonic
 
-from manyhands.engine.moving import cut, worth_moving
+from manyhands.engine.moving import cut, look_again, work_left, worth_moving
 from manyhands.engine.process import end_process, module_path
 from manyhands.engine.staff import Staff
 from manyhands.engine.streams import Broken, Changed, Chunk, Crash, Results, Stream
@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 PATIENCE = 3
 #: A task whose call was abandoned may run on for so many seconds; the loop would not have begun it at all.
 GRACE = 1.0
+
+NEVER = float("inf")
 
 
 class Pool(Staff):
@@ -72,6 +74,7 @@ class Pool(Staff):
         self._streams: deque[Stream] = deque()
         self._chunks = itertools.count(1)
         self._moving: Timer | None = None
+        self._handing: WorkerHandle | None = None  # the worker that is being sent a chunk
 
     # any thread
 
@@ -83,10 +86,10 @@ class Pool(Staff):
         stream = Stream(self, deliver, limit)
 
         def join() -> None:
-            if self.broken is not None:
+            self._streams.append(stream)
+            if self.broken is not None:  # and so will be what is posted from now on
                 stream.deliver(Broken(self.broken))
             else:
-                self._streams.append(stream)
                 stream.deliver(Changed())  # of workers that were ready before, it has not heard
                 self._resting = False
                 self._fill()
@@ -100,11 +103,13 @@ class Pool(Staff):
         loop = self._loop
         if loop is None:
             return
-        if self._idle and loop.guard.acquire(blocking=False):  # one thread less to wake up
-            try:
-                self._hand_out()
-            finally:
-                loop.guard.release()
+        if self._idle and not loop.busy:  # one thread less to wake up
+            with loop.guard:  # not acquire() and try: between these two Ctrl-C could leave it locked
+                try:
+                    self._hand_out()
+                except BaseException:  # Ctrl-C can come between any two steps of it
+                    self._mend()
+                    raise
         elif self._idle or len(self._workers) < self.size:
             loop.call_soon(self._dispatch)
 
@@ -137,6 +142,8 @@ class Pool(Staff):
 
     def _free(self, worker: WorkerHandle) -> None:
         """A worker has finished its chunk."""
+        if worker.retired:  # it is being ended
+            return
         surplus = worker.abandoned and len(self._workers) > self.size
         if surplus or self._closing or (self.max_tasks is not None and worker.tasks >= self.max_tasks):
             self._retire(worker)
@@ -192,6 +199,23 @@ class Pool(Staff):
         else:
             end()
 
+    def _mend(self) -> None:
+        """Handing out was interrupted in a caller's thread: a worker may have got half a message. Have another one."""
+        worker, self._handing = self._handing, None
+        if worker is None:
+            return
+        if worker in self._idle:
+            self._idle.remove(worker)
+        if worker.chunk is not None and worker.chunk in worker.chunk.owner.ready:
+            worker.chunk = None
+        worker.retired = True
+        if worker.pid:
+            end_process(worker.pid)
+        for stream in self._streams:
+            stream.in_flight = sum(
+                each.chunk is not None and each.chunk.owner is stream for each in self._workers.values()
+            )
+
     def _joined(self) -> None:
         for stream in self._streams:
             stream.deliver(Changed())
@@ -218,20 +242,29 @@ class Pool(Staff):
     def _hand_out(self) -> None:
         """Give ready chunks to idle workers, the streams in turn."""
         while self._idle:
-            chunk = self._next()
-            if chunk is None:
+            stream = self._next()
+            if stream is None:
                 break
-            self._send(self._idle.popleft(), chunk)
+            # At every moment worker and chunk are somewhere to be found; see _mend.
+            worker = self._handing = self._idle[0]
+            self._idle.popleft()
+            try:
+                worker.chunk = stream.ready[0]
+                stream.ready.popleft()
+            except IndexError:  # closed by its caller this moment
+                worker.chunk = None
+                self._idle.appendleft(worker)
+                continue
+            self._send(worker, worker.chunk)
+            self._handing = None
 
-    def _next(self) -> Chunk | None:
+    def _next(self) -> Stream | None:
+        """The stream whose turn it is, if one has anything to send."""
         for _ in range(len(self._streams)):
             stream = self._streams[0]
             self._streams.rotate(-1)
             if stream.ready and stream.in_flight < stream.limit:
-                try:
-                    return stream.ready.popleft()
-                except IndexError:  # closed by its caller this moment
-                    continue
+                return stream
         return None
 
     def _send(self, worker: WorkerHandle, chunk: Chunk) -> None:
@@ -254,26 +287,32 @@ class Pool(Staff):
         """Workers are idle and nothing is ready: take a part of the chunk that has most left to do."""
         if self._moving is not None:
             return
-        now, later = monotonic(), []
+        now, later = monotonic(), NEVER
         best: tuple[float, WorkerHandle] | None = None
         for worker in self._workers.values():
             chunk = worker.chunk
             if chunk is None or chunk.owner.closed or chunk.owner.in_flight >= chunk.owner.limit:
                 continue
-            begun, elapsed = worker.begun(chunk), now - chunk.sent_at
-            if chunk.stop - begun < 1 or chunk.stop - chunk.first < 2:
+            begun = worker.begun(chunk)
+            if begun >= chunk.stop or chunk.stop - chunk.first < 2:
                 continue
-            if worth_moving(begun - chunk.first, chunk.stop - chunk.first, elapsed):
-                left = (chunk.stop - begun) * elapsed / max(1, begun - chunk.first)
+            figures = (
+                begun - chunk.first,
+                chunk.stop - chunk.first,
+                now - chunk.sent_at,
+                chunk.pace(begun, now),
+            )
+            if worth_moving(*figures):
+                left = work_left(*figures)
                 if best is None or left > best[0]:
                     best = (left, worker)
             else:
-                later.append(elapsed)
+                later = min(later, look_again(now - chunk.sent_at))
         assert self._loop is not None
         if best is not None:
             self._move(best[1])
-        elif later:  # too early to tell: look again when about twice the time has passed
-            self._moving = self._loop.call_later(max(0.001, min(later)), self._look_again)
+        elif later < NEVER:  # too early to tell
+            self._moving = self._loop.call_later(later, self._look_again)
 
     def _look_again(self) -> None:
         self._moving = None

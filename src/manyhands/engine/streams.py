@@ -49,6 +49,8 @@ class Chunk:
         "number",
         "owner",
         "received",
+        "seen",
+        "seen_at",
         "sent_at",
         "stop",
     )
@@ -73,6 +75,13 @@ class Chunk:
         self.number = 0
         self.lost = 0  # so many workers have died while they were being sent it
         self.sent_at = 0.0
+        self.seen, self.seen_at = -1, 0.0  # how far it was when somebody last looked
+
+    def pace(self, begun: int, now: float) -> float:
+        """Return the seconds that a task has taken since somebody last looked, 0 the first time; ``begun`` were begun now."""
+        pace = (now - self.seen_at) / max(1, begun - self.seen) if self.seen >= 0 else 0.0
+        self.seen, self.seen_at = begun, now
+        return pace
 
     def part(self, first: int, stop: int) -> Chunk:
         """Return a part of the chunk as a chunk of its own."""

@@ -34,6 +34,7 @@ _ADVICE = {
     "argument": "What a task changes in place, it changes in its worker's copy: return the changed value instead.",
     "global": "What a task sets outside itself stays in its worker: return the value, and combine results in the caller.",
     "variable": "What a task sets outside itself stays in its worker: return the value, and combine results in the caller.",
+    "unpicklable": "",
     "function": "",
 }
 
@@ -43,7 +44,8 @@ class Difference(NamedTuple):
 
     Args:
         item: the index of the item; None: it does not belong to one.
-        kind: "value", "order", "exception", "argument", "global", "variable" (of an enclosing function) or "function".
+        kind: what differs: the "value", the "order" of values, the "exception"; what was changed: an "argument", a "global", a
+            "variable" of an enclosing function; or what cannot be sent: "unpicklable" arguments, the "function".
         place: what differs, such as ``result[1]['a']``.
         here: what it is here, in words.
         there: what it is in a worker, or for its caller.
@@ -184,7 +186,7 @@ class _Check:
                 else:
                     there = _first_line(refused(arguments, MANY, error))
                 shown = ", ".join(map(safe_repr, arguments))
-                yield Difference(index, "argument", "the arguments", shown, there)
+                yield Difference(index, "unpicklable", "the arguments", shown, there)
 
     def _run_there(self) -> None:
         from manyhands.engine.definitions import define, pack_initializer

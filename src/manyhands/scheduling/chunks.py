@@ -66,6 +66,7 @@ class Planner:
         >>> planner.ran_here(10, 0.010)
         >>> planner.worth_going(remaining=1_000, warm=True)
         True
+        >>> planner.packed(1, 0.000_001, size=8)
         >>> planner.chunk(remaining=1_000)
         19
     """
@@ -80,7 +81,7 @@ class Planner:
         self.elapsed_here = 0.0
         self.evidence = 0.0
         self._weight = 0.0
-        self._reported = False
+        self._packed = False
         self.last_batch = 0
 
     # what was measured
@@ -93,12 +94,12 @@ class Planner:
     def ran_there(self, tasks: int, busy: float, overhead: float) -> None:
         """Note that a worker ran so many tasks in ``busy`` seconds, and spent ``overhead`` seconds per task on their travel."""
         self._observe(tasks, busy)
-        self._reported = True
         ship = max(SHIP, 2 * overhead)  # what was done there was, the other way round, done here, too
         self.ship += (ship - self.ship) / 4 if ship > self.ship else (ship - self.ship) / 16
 
     def packed(self, tasks: int, seconds: float, size: int) -> None:
         """Note that the caller needed so many seconds to turn so many tasks into so many bytes."""
+        self._packed = True
         self.bytes_per_task = size / tasks
         # What is packed here is unpacked there, and results come back: the worker reports its own part with its results.
         if not self.measured or 2 * seconds / tasks > self.ship:
@@ -146,9 +147,8 @@ class Planner:
         each = self.cost + self.ship
         tasks = here / max(self.cost, 1e-9)
         # All of them together are no quicker than that, nor than the caller ships, and a single chunk is one worker's.
-        return here - max(
-            tasks * each / self.workers, tasks * self.ship / 2, min(tasks * each, self._shortest())
-        )
+        whole = tasks * each
+        return here - max(whole / self.workers, tasks * self.ship / 2, min(whole, self._shortest(whole)))
 
     def _load(self) -> float:
         """How much of the caller's time shipping would fill if all workers were at work; more than 1: they can't be."""
@@ -162,8 +162,13 @@ class Planner:
         """In how many seconds the caller gives a chunk to each of these, in the time that shipping leaves."""
         return PER_CHUNK * self._fed() / max(ROOM, 1 - self._load())
 
-    def _shortest(self) -> float:
-        return max(SHORTEST, self._turn())
+    def _shortest(self, whole: float) -> float:
+        """How many seconds a chunk lasts at least, if what is left takes one worker so many.
+
+        In a short call the end counts for more than the caller's time: n chunks cost it n * PER_CHUNK, and the last of them
+        lasts whole / n; the sum is least where the two are equal.
+        """
+        return max(SHORTEST, min(self._turn(), float((PER_CHUNK * whole) ** 0.5)))
 
     def worth_feeding(self, remaining: int | None, stuck: float) -> bool:
         """Tell whether to give tasks to the workers because the caller has been stuck in a task for so long.
@@ -190,8 +195,11 @@ class Planner:
             return 1
         patience = LOOK if going else LOOK_RARELY
         fits = int(patience / max(self.cost, 1e-9))
-        if remaining is not None and remaining <= fits and self.evidence > ENOUGH and self.cost < CHEAP:
-            return remaining
+        if remaining is not None:
+            if going:  # workers can be had for what turns out to be slow, if it is not in this batch
+                fits = min(fits, remaining // self.workers)
+            elif remaining <= fits and self.evidence > ENOUGH and self.cost < CHEAP:
+                return remaining
         grown = 4 * self.last_batch or 4
         self.last_batch = max(1, min(fits, grown))
         return self.last_batch
@@ -231,12 +239,12 @@ class Planner:
             return 1
         each = max(self.cost + self.ship, 1e-9)
         size = max(AIM, TURNS * self._turn()) / each
-        if not self.measured:  # only remembered: be ready for another truth
+        if not (self.measured and self._packed):  # only remembered, or a guess: be ready for another truth
             size = min(size, max(1.0, AIM / 10 / each))
         if remaining is not None:
-            # Before a worker has reported, the cost is that of the first few tasks, which may be the least of all.
-            hands = self._fed() if self._reported else min(self.workers, 4 * self._fed())
-            size = min(size, max(remaining / (SHARE * hands), self._shortest() / each))
+            # As long as little has been measured, the cost is that of the first few tasks, which may be the least of all.
+            hands = self._fed() if self.evidence > AIM else min(self.workers, 4 * self._fed())
+            size = min(size, max(remaining / (SHARE * hands), self._shortest(remaining * each) / each))
         if self.bytes_per_task:
             size = min(size, CHUNK_BYTES / self.bytes_per_task)
         return max(1, int(size))
