@@ -193,6 +193,15 @@ def where(_: object) -> tuple[int, int]:
     return os.getpid(), threading.get_ident()
 
 
+def dear_from(x: int, first: int, bad: int | None = None) -> int:
+    """Next to nothing, and from some item on much; fail for one of them. Tells the process."""
+    if x >= first:
+        time.sleep(0.005)
+    if x == bad:
+        raise KeyError(x)
+    return os.getpid()
+
+
 def fail_at(x: int, bad: tuple[int, ...] = ()) -> int:
     """Fail for some items, the sooner the later in the input."""
     if x in bad:

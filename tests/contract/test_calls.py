@@ -145,6 +145,18 @@ class TestWhere:
             assert {pid for pid, _ in places} == {here[0]}
             assert here not in places
 
+    def test_tasks_that_become_dear_after_thousands_of_cheap_ones_reach_the_workers(self) -> None:
+        """When they were cheap, all of them seemed to be one short batch for the caller."""
+        places = parallel_map(functions.dear_from, max_workers=2).map(range(3_100), first=3_000)
+        assert len(places) == 3_100
+        assert len(set(places[:1_000])) == 1
+        assert len(set(places)) > 1
+
+    def test_an_error_in_a_batch_that_was_stopped_names_its_item(self) -> None:
+        with pytest.raises(KeyError) as caught:
+            parallel_map(functions.dear_from, max_workers=2).map(range(3_100), first=3_000, bad=3_000)
+        assert "item 3000" in caught.value.__notes__[0]
+
     def test_processes_get_copies_and_threads_the_objects_themselves(self, way: Way) -> None:
         items = [[x] for x in range(10)]
         found = way(lambda item: item).map(items)

@@ -129,8 +129,9 @@ class Call:
         self._items: dict[int, Sequence[Any]] = {}  # of chunks that are out, for notes
         self._watch: Watch | None = None
         self._doze = PATIENCE
-        #: While a batch runs here: its iterator, if that may be stopped, when it began, how long it should take.
+        #: While a batch runs here: its iterator, when it began, how long it should take.
         self._batch: tuple[Any, float, float] | None = None
+        self._left: int | None = None  # so many of its items were left when the watch stopped it
         self._out = 0  # tasks that were sent and have not come back
         self._warned = False
         self._stopped = False
@@ -268,7 +269,8 @@ class Call:
         results: list[Any] = []
         plain = not self.lazy and planner.measured and (planner.cost or 0) < CHEAP
         iterator: Any = iter(items)
-        self._batch = (None if plain else iterator, perf_counter(), len(items) * (planner.cost or 0))
+        self._batch = iterator, perf_counter(), len(items) * (planner.cost or 0)
+        self._left = None
         start = perf_counter()
         try:
             if plain:
@@ -282,7 +284,8 @@ class Call:
                         break
         except BaseException as error:
             self._batch = None
-            place = len(items) - iterator.__length_hint__() - 1 if plain else len(results)
+            left = iterator.__length_hint__() if self._left is None else self._left
+            place = len(items) - left - 1 if plain else len(results)
             if results:
                 self._runs[index] = results
             if isinstance(error, KeyboardInterrupt):
@@ -305,13 +308,16 @@ class Call:
         """Have somebody look up when this thread is stuck in a task."""
         if self._watch is not None or self.backend is None or self._line is not None:
             return
-        remaining = self.source.remaining()
-        cost = self.planner.cost
-        if cost is not None and remaining is not None and (remaining + tasks) * cost < TRIFLE:
-            return
-        if self.source.drained():
-            return
-        self._watch = Watch(self._look)
+        remaining, cost = self.source.remaining(), self.planner.cost
+        expected = 0.0
+        if cost is not None:
+            if remaining is not None and (remaining + tasks) * cost < TRIFLE:
+                return
+            expected = tasks * cost
+            if cost < CHEAP and expected < TRIFLE:  # the next batch is not far
+                return
+        if tasks > 1 or not self.source.drained():
+            self._watch = Watch(self._look, 4 * expected)
 
     def _look(self) -> float | None:
         """In the watch's thread: is the caller stuck? Then engage the workers, stop its batch, feed them."""
@@ -330,7 +336,7 @@ class Call:
             if due > 0:
                 return max(due, PATIENCE)  # it is at work, not stuck
             if self._line is None:
-                if self.source.drained():
+                if self.source.drained() and not iterator.__length_hint__():
                     return None
                 try:
                     self._engage_quickly()
@@ -338,6 +344,7 @@ class Call:
                     return None
             assert self._line is not None
             if hasattr(iterator, "__setstate__"):
+                self._left = iterator.__length_hint__()
                 iterator.__setstate__(_END)  # past its end: the batch ends after the task that is running
             self._line.limit = max(1, self.workers - 1)  # the caller has a core for itself
             try:

@@ -18,14 +18,16 @@ PATIENCE = 0.001
 
 
 class Watch:
-    """Calls ``look`` after ``PATIENCE`` seconds, and again whenever ``wake`` is called, until ``stop``.
+    """Calls ``look`` after ``PATIENCE`` seconds or more, and again whenever ``wake`` is called, until ``stop``.
 
     Args:
         look: called in the watch's thread; returns how many seconds to wait for the next look, None: until ``wake``.
+        patience: the first look comes after so many seconds, if that is more.
     """
 
-    def __init__(self, look: Callable[[], float | None]) -> None:
+    def __init__(self, look: Callable[[], float | None], patience: float = 0.0) -> None:
         self._look = look
+        self._patience = max(PATIENCE, patience)
         self._bell = _thread.allocate_lock()
         self._bell.acquire()
         self._stopped = False
@@ -53,7 +55,7 @@ class Watch:
             pass
 
     def _run(self) -> None:
-        patience: float | None = PATIENCE
+        patience: float | None = self._patience
         try:
             while True:
                 self._bell.acquire(timeout=-1 if patience is None else patience)
