@@ -7,9 +7,10 @@ import os
 import threading
 import weakref
 from collections import deque
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor
 from time import monotonic
 
+from manyhands.engine.attending import TaskFuture
 from manyhands.engine.definitions import define, pack_initializer, refused
 from manyhands.engine.pool import Pool
 from manyhands.engine.submissions import FULL, Submissions
@@ -19,6 +20,7 @@ from manyhands.transport.serialize import Encoder
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from concurrent.futures import Future
     from typing import Any, ParamSpec, TypeVar
 
     P = ParamSpec("P")
@@ -127,7 +129,7 @@ class ProcessPool(Executor):
                 self._submissions = Submissions(self._pool, self._initializer)
                 self._held.append(self._submissions)
             submissions = self._submissions
-        future: Future[T] = Future()
+        future: TaskFuture = TaskFuture()
         queue(submissions, fn, args, kwargs, future)
         return future
 
@@ -250,7 +252,7 @@ class ProcessPool(Executor):
         return f"<ProcessPool of {self._pool.size}{', shut down' if self._shut_down else ''}>"
 
 
-def queue(submissions: Submissions, function: Any, args: Any, kwargs: Any, future: Future[Any]) -> None:
+def queue(submissions: Submissions, function: Any, args: Any, kwargs: Any, future: TaskFuture) -> None:
     """Pack one task and queue it; what cannot be packed is the future's exception."""
     try:
         definition = define(function, {}, submissions.initializer)

@@ -10,6 +10,7 @@ import itertools
 import selectors
 import sys
 import threading
+from _thread import get_ident
 from collections import deque
 from time import monotonic
 
@@ -18,6 +19,7 @@ from manyhands.engine.descriptors import pair
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
 
 class Timer:
@@ -46,6 +48,9 @@ class Loop:
         self.guard = threading.RLock()
         self.busy = False
         self._selector = selectors.DefaultSelector()
+        # The selector's own object: its modify() costs several times as much, and has no word for "nothing".
+        epoll = getattr(self._selector, "_selector", None)
+        self._epoll: Any = epoll if type(epoll).__name__ == "epoll" else None
         self._soon: deque[Callable[[], object]] = deque()
         self._timers: list[tuple[float, int, Timer]] = []
         self._order = itertools.count()
@@ -71,9 +76,11 @@ class Loop:
                 pass
 
     def call_later(self, delay: float, action: Callable[[], object]) -> Timer:
-        """Call ``action`` after ``delay`` seconds; from the loop thread only."""
+        """Call ``action`` after ``delay`` seconds; by who holds ``guard``."""
         timer = Timer(action)
         heapq.heappush(self._timers, (monotonic() + delay, next(self._order), timer))
+        if not self.inside():  # it may be asleep until something later
+            self.call_soon(_nothing)
         return timer
 
     def watch(
@@ -85,6 +92,26 @@ class Loop:
             self._selector.modify(descriptor, events, (reader, writer))
         else:
             self._selector.register(descriptor, events, (reader, writer))
+
+    def pause(self, descriptor: int) -> bool:
+        """Leave a watched descriptor to another thread for a while, in a microsecond; False where there is no such way.
+
+        That the other end has gone is heard of all the same.
+        """
+        return self._modify(descriptor, 0)
+
+    def resume(self, descriptor: int) -> None:
+        """Undo ``pause``."""
+        self._modify(descriptor, selectors.EVENT_READ)
+
+    def _modify(self, descriptor: int, events: int) -> bool:
+        if self._epoll is None:
+            return False
+        try:
+            self._epoll.modify(descriptor, events)
+        except FileNotFoundError:  # it is watched no longer
+            return False
+        return True
 
     def unwatch(self, descriptor: int) -> None:
         try:
@@ -102,7 +129,7 @@ class Loop:
 
     def inside(self) -> bool:
         """Tell whether the calling thread is the loop thread."""
-        return threading.current_thread() is self.thread
+        return self.thread.ident == get_ident()
 
     def close(self) -> None:
         """Give the descriptors back; only when the thread has ended, or in a forked child that has no such thread."""
@@ -151,3 +178,7 @@ class Loop:
             self._woken.recv(4096)
         except (BlockingIOError, InterruptedError):
             pass
+
+
+def _nothing() -> None:
+    """Something to wake up for."""

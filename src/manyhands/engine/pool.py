@@ -30,6 +30,7 @@ import sys
 from collections import deque
 from time import monotonic
 
+from manyhands.engine.interrupts import HeldBack
 from manyhands.engine.moving import cut, look_again, work_left, worth_moving
 from manyhands.engine.process import end_process, module_path
 from manyhands.engine.staff import Staff
@@ -104,14 +105,51 @@ class Pool(Staff):
         if loop is None:
             return
         if self._idle and not loop.busy:  # one thread less to wake up
-            with loop.guard:  # not acquire() and try: between these two Ctrl-C could leave it locked
+            with HeldBack(), loop.guard:
                 try:
                     self._hand_out()
-                except BaseException:  # Ctrl-C can come between any two steps of it
+                except BaseException:  # of another signal's handler: it can come between any two steps
                     self._mend()
                     raise
         elif self._idle or len(self._workers) < self.size:
             loop.call_soon(self._dispatch)
+
+    def attend(self, chunk: Chunk, reader: object) -> WorkerHandle | None:
+        """Have the calling thread alone read from the worker that runs this one task.
+
+        Args:
+            chunk: the task.
+            reader: who is to read.
+
+        Returns:
+            The worker, to be waited for until ``attended`` is called; None: the loop thread goes on reading.
+        """
+        worker, loop = chunk.worker, self._loop
+        if worker is None or loop is None or loop.busy or loop.inside():
+            return None
+        with HeldBack(), loop.guard:
+            free = worker.chunk is chunk and worker.reader is None and not (worker.gone or worker.writing)
+            if free and chunk.stop - chunk.first == 1 and loop.pause(worker.channel.fileno()):
+                worker.reader = reader
+                return worker
+        return None
+
+    def attended(self, chunk: Chunk, reader: object) -> None:
+        """Take in what has come from the worker, and let the loop thread have it back."""
+        worker, loop = chunk.worker, self._loop
+        if worker is None or worker.reader is not reader:
+            return
+        assert loop is not None
+        with HeldBack(), loop.guard:
+            worker.reader = None
+            if worker.gone:
+                worker.channel.close()
+                return
+            try:
+                self._drain(worker)  # that there will be no more, the loop finds out as well
+            finally:  # last: else what has come would wake the loop
+                if not worker.gone:
+                    loop.resume(worker.channel.fileno())
 
     # the loop thread: what becomes of chunks
 
@@ -149,7 +187,7 @@ class Pool(Staff):
             self._retire(worker)
         else:
             worker.abandoned = False
-            self._idle.append(worker)
+            self._idle.appendleft(worker)  # the next task is for who is still warm, and may still be awake
         self._dispatch()
 
     def _settle(self, worker: WorkerHandle, chunk: Chunk, exitcode: int | None) -> None:
@@ -278,6 +316,7 @@ class Pool(Staff):
         worker.know(chunk.definition)
         chunk.number = next(self._chunks) & 0xFFFFFFFF or next(self._chunks)
         chunk.sent_at = monotonic()
+        chunk.worker = worker
         worker.run(chunk)
         self._flush(worker)
 

@@ -343,6 +343,10 @@ class Staff:
     # messages
 
     def _readable(self, worker: WorkerHandle) -> None:
+        if (
+            worker.reader is not None or worker.gone
+        ):  # left to another thread, or while this one was waking up
+            return
         if self._drain(worker):
             return
         # The channel is closed. The report of the worker's end says how it ended; it is on its way, or never comes.
@@ -448,6 +452,7 @@ class Staff:
     def abandon(self) -> None:
         """In a forked child: let go of descriptors that mean the parent's workers, without a word to them."""
         for worker in self._workers.values():
+            worker.reader = None  # a thread of the parent's
             worker.close()
         self._workers = {}
         if self._starter is not None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from manyhands.engine.pool import Pool
+    from manyhands.engine.workers import WorkerHandle
     from manyhands.transport.outcomes import Outcomes
 
 
@@ -53,6 +54,7 @@ class Chunk:
         "seen_at",
         "sent_at",
         "stop",
+        "worker",
     )
 
     def __init__(
@@ -75,6 +77,7 @@ class Chunk:
         self.number = 0
         self.lost = 0  # so many workers have died while they were being sent it
         self.sent_at = 0.0
+        self.worker: WorkerHandle | None = None
         self.seen, self.seen_at = -1, 0.0  # how far it was when somebody last looked
 
     def pace(self, begun: int, now: float) -> float:
@@ -159,10 +162,12 @@ class Stream:
         self.in_flight = 0
         self.closed = False
 
-    def post(self, definition: Definition, body: list[bytes], flags: int, count: int, base: int) -> None:
+    def post(self, definition: Definition, body: list[bytes], flags: int, count: int, base: int) -> Chunk:
         """Hand over a chunk; from any thread."""
-        self.ready.append(Chunk(self, definition, body, flags, 0, count, base))
+        chunk = Chunk(self, definition, body, flags, 0, count, base)
+        self.ready.append(chunk)
         self.pool.poke()
+        return chunk
 
     def close(self, *, kill: bool = False) -> None:
         """Drop what is not in flight, stop what is after the running task; ``kill``: at once, with the worker."""

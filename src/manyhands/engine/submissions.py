@@ -9,6 +9,7 @@ import sys
 import threading
 from collections import deque
 
+from manyhands.engine.interrupts import HeldBack
 from manyhands.engine.streams import Broken, Crash, Results
 from manyhands.transport.errors import crash, unpack
 from manyhands.transport.outcomes import FAILED, VALUE, unplain
@@ -20,10 +21,11 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from typing import Any
 
+    from manyhands.engine.attending import TaskFuture
     from manyhands.engine.pool import Pool
     from manyhands.engine.streams import Definition, Event
 
-    Pending = tuple[Future[Any], Definition, bytes]
+    Pending = tuple[TaskFuture, Definition, bytes]
 
 #: Tasks grouped into one message last together about as long as this, in seconds, and never more than so many.
 TOGETHER, MOST = 0.005, 512
@@ -50,13 +52,14 @@ class Submissions:
         self._cost = 0.0
         self._stream = pool.open(self._deliver, pool.size)
 
-    def submit(self, definition: Definition, frame: bytes, future: Future[Any]) -> None:
+    def submit(self, definition: Definition, frame: bytes, future: TaskFuture) -> None:
         """Queue one task."""
-        with self._lock:
-            self._pending.append((future, definition, frame))
-            wanted = self._wants_more()
-        if wanted:
-            self._post()
+        with HeldBack():  # a task that is taken from the queue is sent
+            with self._lock:
+                self._pending.append((future, definition, frame))
+                wanted = self._wants_more()
+            if wanted:
+                self._post()
 
     def unfinished(self) -> bool:
         with self._lock:
@@ -123,9 +126,11 @@ class Submissions:
         if group:
             from manyhands.transport.frames import join
 
-            self._stream.post(
+            chunk = self._stream.post(
                 group[0][1], join([frame for _, _, frame in group]), FULL | EAGER, len(group), base
             )
+            if len(group) == 1:
+                group[0][0].chunk = chunk
 
     def _deliver(self, event: Event) -> None:
         if isinstance(event, Results):

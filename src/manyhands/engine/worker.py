@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
+#: After a single task, whose caller may have waited for it to go on, a worker looks for the next so many seconds.
+LOOK = 0.000_100
 #: Results wait in the journal for so many seconds at most while tasks go on.
 FLUSH = 0.005
 
@@ -144,6 +146,8 @@ class Worker:
         while (message := self.channel.receive()) is not None:
             if message.kind == wire.RUN:
                 Run(self, message).run()
+                if message.flags & SHAPE == FULL:
+                    self.channel.look(LOOK)
             elif message.kind == wire.DEFINE:
                 self.definitions[message.definition] = message.body
             elif message.kind == wire.FORGET:

@@ -40,6 +40,8 @@ class WorkerHandle:
         self.retired = False
         self.abandoned = False  # it runs a chunk that nobody waits for
         self.writing = False
+        self.reader: object = None  # who reads its channel in the loop thread's place
+        self.gone = False
         self.tasks = 0
         self.chunk: Chunk | None = None
         self.path: list[str] = []
@@ -109,7 +111,11 @@ class WorkerHandle:
         return self.begun(chunk), chunk.received + len(unsent), unsent
 
     def close(self) -> None:
-        self.channel.close()
+        self.gone = True
+        if self.reader is not None:  # who reads it wakes up, and closes it
+            self.channel.shut()
+        else:
+            self.channel.close()
         if self._journal is not None:
             self._journal.close()
             self._journal = None

@@ -19,6 +19,7 @@ from __future__ import annotations
 import _thread
 from time import perf_counter
 
+from manyhands.scheduling.batch import Batch
 from manyhands.scheduling.chunks import LOOK, Planner
 from manyhands.scheduling.watch import PATIENCE, Watch
 from manyhands.transport.outcomes import FAILED, VALUE, unplain
@@ -45,6 +46,7 @@ TRIFLE = 0.000_100
 DOZE = 0.1
 #: Below this many seconds a task, the loop itself counts: the quickest form of it is used.
 CHEAP = 0.000_002
+#: More results than anybody can wait for.
 _END = 1 << 62
 
 
@@ -129,9 +131,7 @@ class Call:
         self._items: dict[int, Sequence[Any]] = {}  # of chunks that are out, for notes
         self._watch: Watch | None = None
         self._doze = PATIENCE
-        #: While a batch runs here: its iterator, when it began, how long it should take.
-        self._batch: tuple[Any, float, float] | None = None
-        self._left: int | None = None  # so many of its items were left when the watch stopped it
+        self._batch: Batch | None = None  # while one runs here
         self._out = 0  # tasks that were sent and have not come back
         self._warned = False
         self._stopped = False
@@ -268,24 +268,21 @@ class Call:
         function = self.job.here
         results: list[Any] = []
         plain = not self.lazy and planner.measured and (planner.cost or 0) < CHEAP
-        iterator: Any = iter(items)
-        self._batch = iterator, perf_counter(), len(items) * (planner.cost or 0)
-        self._left = None
-        start = perf_counter()
+        self._batch = batch = Batch(items, len(items) * (planner.cost or 0))
+        start = batch.start
         try:
             if plain:
-                results = [function(item) for item in iterator]
+                results = [function(item) for item in batch.iterator]
             else:  # keeps what is done when a task raises, and can be stopped after any
                 append = results.append
-                late = start + max(LOOK, 4 * self._batch[2])
-                for item in iterator:
+                late = start + max(LOOK, 4 * batch.expected)
+                for item in batch.iterator:
                     append(function(item))
                     if perf_counter() > late:  # dearer than those before: time to think again
                         break
         except BaseException as error:
             self._batch = None
-            left = iterator.__length_hint__() if self._left is None else self._left
-            place = len(items) - left - 1 if plain else len(results)
+            place = batch.begun() - 1 if plain else len(results)
             if results:
                 self._runs[index] = results
             if isinstance(error, KeyboardInterrupt):
@@ -331,21 +328,18 @@ class Call:
                 )  # the consumer is at work, or the input: not our business
                 return self._doze
             self._doze = PATIENCE
-            iterator, start, expected = batch
-            due = start + max(PATIENCE, 4 * expected) - perf_counter()
+            due = batch.start + max(PATIENCE, 4 * batch.expected) - perf_counter()
             if due > 0:
                 return max(due, PATIENCE)  # it is at work, not stuck
             if self._line is None:
-                if self.source.drained() and not iterator.__length_hint__():
+                if self.source.drained() and batch.begun() == batch.size:
                     return None
                 try:
                     self._engage_quickly()
                 except Exception:  # what cannot travel: the caller meets it itself, and says so
                     return None
             assert self._line is not None
-            if hasattr(iterator, "__setstate__"):
-                self._left = iterator.__length_hint__()
-                iterator.__setstate__(_END)  # past its end: the batch ends after the task that is running
+            batch.stop()
             self._line.limit = max(1, self.workers - 1)  # the caller has a core for itself
             try:
                 if self._line.ready:

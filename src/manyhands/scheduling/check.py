@@ -7,7 +7,6 @@ globals and variables of enclosing functions are the real ones and change as any
 
 from __future__ import annotations
 
-from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from manyhands.exceptions import InitializerError, OptionsError, StaleGlobalError, UnpicklableError
@@ -19,6 +18,7 @@ from manyhands.transport.serialize import dumps, loads
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from concurrent.futures import Future
 
     from manyhands.functions import ParallelFunction
 
@@ -189,6 +189,7 @@ class _Check:
                 yield Difference(index, "unpicklable", "the arguments", shown, there)
 
     def _run_there(self) -> None:
+        from manyhands.engine.attending import TaskFuture
         from manyhands.engine.definitions import define, pack_initializer
         from manyhands.engine.pool import Pool
         from manyhands.engine.submissions import Submissions
@@ -202,7 +203,7 @@ class _Check:
         )
         initializer = pack_initializer(options.initializer, options.initargs)
         pool = Pool(1, options.start_method, initializer, options.max_tasks_per_child)
-        futures: dict[int, Future[Any]] = {index: Future() for index in self.frames}
+        futures = {index: TaskFuture() for index in self.frames}
         try:
             submissions = Submissions(pool)
             for index, future in reversed(futures.items()):

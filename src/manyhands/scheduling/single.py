@@ -29,10 +29,10 @@ def submit(
         kwargs: keyword arguments.
         here: run it in the calling thread, now: inside a worker, or with the "serial" backend.
     """
-    from concurrent.futures import Future
-
-    future: Future[Any] = Future()
     if here:
+        from concurrent.futures import Future
+
+        future: Future[Any] = Future()
         future.set_running_or_notify_cancel()
         try:
             future.set_result(function(*args, **kwargs))
@@ -44,7 +44,9 @@ def submit(
 
         return executor(options).submit(function, *args, **kwargs)
     from manyhands.backends.processes import Processes
+    from manyhands.engine.attending import TaskFuture
     from manyhands.engine.executor import queue
 
-    queue(Processes(options).submissions(), shipped(), args, kwargs, future)
-    return future
+    task = TaskFuture()
+    queue(Processes(options).submissions(), shipped(), args, kwargs, task)
+    return task

@@ -5,18 +5,21 @@ unreadable body costs the tasks it holds and nothing else. The header begins wit
 that anyone else writes into the descriptor are recognised as junk and never unpickled.
 
 Worker's end: ``receive`` and ``send`` wait. Pool's end (``PoolChannel``): ``pump`` takes what has come, ``push`` and
-``flush`` write what goes; only the loop thread calls them.
+``flush`` write what goes; only one thread at a time calls them.
 """
 
 from __future__ import annotations
 
+import os
 from _struct import Struct
 from collections import deque
+from time import perf_counter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
     from collections.abc import Iterable, Iterator
+    from typing import Any
 
     Buffer = bytes | bytearray | memoryview
 
@@ -70,6 +73,7 @@ class Channel:
         self.connection = connection
         self.key = key
         self._rest: Buffer = b""  # read and not yet given out
+        self._poll: Any = None
 
     def fileno(self) -> int:
         return self.connection.fileno()
@@ -82,6 +86,22 @@ class Channel:
         count: int = 0, busy: float = 0.0, overhead: float = 0.0,
     ) -> bytes:  # fmt: skip
         return HEADER.pack(self.key, kind, flags, number, definition, first, count, busy, overhead, size)
+
+    def look(self, seconds: float) -> None:
+        """Look for the next message for so many seconds; then, or when it has come, ``receive`` waits for it.
+
+        Waking up takes longer than it takes somebody who waits for an answer to ask the next question.
+        """
+        if self._poll is None:
+            import select
+
+            if not hasattr(select, "poll") or not hasattr(os, "sched_yield"):
+                return
+            self._poll = select.poll()
+            self._poll.register(self.connection.fileno(), select.POLLIN)
+        until = perf_counter() + seconds
+        while not self._rest and not self._poll.poll(0) and perf_counter() < until:
+            os.sched_yield()  # to whoever has work for this core
 
     def receive(self) -> Message | None:
         """Wait for the next message; None when the other end is gone."""
@@ -134,7 +154,7 @@ def write_all(connection: socket.socket, parts: list[Buffer]) -> None:
 
 
 class PoolChannel:
-    """The pool's end: takes and gives what goes without waiting. Only the loop thread may use it.
+    """The pool's end: takes and gives what goes without waiting. One thread at a time may use it.
 
     Args:
         connection: a connected stream socket; it is made non-blocking.
@@ -157,6 +177,13 @@ class PoolChannel:
     def close(self) -> None:
         self.outgoing.clear()
         self.connection.close()
+
+    def shut(self) -> None:
+        """Let nothing pass any more, and keep the descriptor."""
+        try:
+            self.connection.shutdown(2)  # both ways
+        except OSError:
+            pass  # the other end is gone
 
     def push(
         self, kind: int, parts: Iterable[Buffer], *, flags: int = 0, number: int = 0, definition: int = 0, first: int = 0,

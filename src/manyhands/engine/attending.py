@@ -1,0 +1,107 @@
+"""A future whose result is read by the thread that waits for it, straight from the worker's channel.
+
+::
+
+    caller's thread                       worker
+    submit ──── RUN ────────────────────> recv, run, send ─┐
+    result: look, look, ... sleep <────── DONE ────────────┘        (the loop thread sleeps on)
+
+A result that comes by way of the loop thread wakes two threads one after the other. For a single task that somebody waits
+for at once, the waiting thread takes over the channel of the worker (``Staff.attend``), looks for the answer a while before
+it goes to sleep, takes it in as the loop thread would, and gives the channel back. In all other cases, and wherever anything
+is unusual, it waits as for any future.
+
+Used by ``submissions``; ``pool`` knows nothing of futures.
+"""
+
+from __future__ import annotations
+
+import select
+from _thread import allocate_lock
+from concurrent.futures import Future
+from concurrent.futures._base import FINISHED, PENDING, RUNNING
+from time import monotonic, perf_counter
+
+from manyhands.engine.interrupts import HeldBack
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from manyhands.engine.streams import Chunk
+    from manyhands.engine.workers import WorkerHandle
+
+#: A thread that waits looks so many seconds for the answer before it sleeps: about what it takes to wake it up again.
+LOOK = 0.000_050
+#: States of a future that has no outcome yet.
+UNDECIDED = frozenset({PENDING, RUNNING})
+
+
+class TaskFuture(Future):  # type: ignore[type-arg]
+    """The future of one task.
+
+    It does not use the condition of ``Future`` to wait: Ctrl-C between two steps of ``threading.Condition`` can leave its lock
+    taken for ever, and the loop thread with it.
+    """
+
+    #: The task as it was sent, if it was sent alone.
+    chunk: Chunk | None = None
+
+    def result(self, timeout: float | None = None) -> Any:
+        """As ``Future.result``."""
+        self._wait(timeout)
+        if self._state != FINISHED:
+            return super().result(0)  # says what is the matter
+        if self._exception is not None:
+            try:
+                raise self._exception
+            finally:
+                del self  # as Future does: the traceback would hold the future, and the future the traceback
+        return self._result
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """As ``Future.exception``."""
+        self._wait(timeout)
+        return self._exception if self._state == FINISHED else super().exception(0)
+
+    def _wait(self, timeout: float | None) -> None:
+        """Wait until there is an outcome, or the time is over."""
+        if self._state not in UNDECIDED:
+            return
+        deadline = None if timeout is None else monotonic() + timeout
+        if self.chunk is not None:
+            self._attend(self.chunk, deadline)
+        if self._state in UNDECIDED:
+            bell = allocate_lock()
+            bell.acquire()
+            with HeldBack():
+                self.add_done_callback(lambda _: bell.release())
+            bell.acquire(timeout=-1 if deadline is None else max(0.0, deadline - monotonic()))
+
+    def _attend(self, chunk: Chunk, deadline: float | None) -> None:
+        """Wait for the worker's answer as long as that goes."""
+        pool, reader, answered = chunk.owner.pool, object(), True
+        try:
+            while answered and self._state in UNDECIDED and (deadline is None or monotonic() < deadline):
+                try:
+                    worker = pool.attend(chunk, reader)
+                    if worker is None:
+                        break
+                    answered = wait(worker, deadline)
+                finally:
+                    pool.attended(chunk, reader)
+        except BaseException:  # Ctrl-C, perhaps on the way into attended(), before that holds it back
+            pool.attended(chunk, reader)
+            raise
+
+
+def wait(worker: WorkerHandle, deadline: float | None) -> bool:
+    """Wait until something has come from a worker, or its end; first by looking, then asleep. False: it was too late."""
+    poll = select.poll()
+    poll.register(worker.channel.fileno(), select.POLLIN)
+    look_until = perf_counter() + LOOK
+    while not poll.poll(0):  # which lets other threads have the interpreter
+        if perf_counter() > look_until:
+            patience = None if deadline is None else max(0.0, deadline - monotonic()) * 1e3
+            return bool(poll.poll(patience))
+    return True
