@@ -75,6 +75,10 @@ def test_who_has_waited_too_long_leaves_the_answer_to_the_loop(
     assert future.result() == "answer"
 
 
+def test_a_year_is_not_too_long_to_wait(pool: ProcessPool) -> None:
+    assert pool.submit(tasks.double, 3).result(365 * 24 * 3600) == 6
+
+
 def test_a_worker_that_dies_meanwhile_is_the_answer(
     pool: ProcessPool, meeting: Meeting, once_waiting: Any
 ) -> None:

@@ -22,10 +22,9 @@ from concurrent.futures import Future
 from concurrent.futures._base import FINISHED, PENDING, RUNNING
 from time import monotonic, perf_counter
 
-from manyhands.engine.interrupts import HeldBack
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from _thread import LockType
     from typing import Any
 
     from manyhands.engine.streams import Chunk
@@ -33,6 +32,8 @@ if TYPE_CHECKING:
 
 #: A thread that waits looks so many seconds for the answer before it sleeps: about what it takes to wake it up again.
 LOOK = 0.000_050
+#: The longest sleep that poll() takes, milliseconds.
+LONGEST = 1e9
 #: States of a future that has no outcome yet.
 UNDECIDED = frozenset({PENDING, RUNNING})
 
@@ -46,6 +47,10 @@ class TaskFuture(Future):  # type: ignore[type-arg]
 
     #: The task as it was sent, if it was sent alone.
     chunk: Chunk | None = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._bells: list[LockType] = []  # locks that threads wait for
 
     def result(self, timeout: float | None = None) -> Any:
         """As ``Future.result``."""
@@ -64,6 +69,34 @@ class TaskFuture(Future):  # type: ignore[type-arg]
         self._wait(timeout)
         return self._exception if self._state == FINISHED else super().exception(0)
 
+    def set_result(self, result: Any) -> None:
+        """As ``Future.set_result``."""
+        try:
+            super().set_result(result)
+        finally:  # whatever a callback has done
+            self._ring()
+
+    def set_exception(self, exception: BaseException | None) -> None:
+        """As ``Future.set_exception``."""
+        try:
+            super().set_exception(exception)
+        finally:
+            self._ring()
+
+    def cancel(self) -> bool:
+        """As ``Future.cancel``."""
+        try:
+            return super().cancel()
+        finally:
+            self._ring()
+
+    def _ring(self) -> None:
+        try:
+            while self._bells:
+                self._bells.pop().release()
+        except IndexError:  # another thread has rung the last
+            pass
+
     def _wait(self, timeout: float | None) -> None:
         """Wait until there is an outcome, or the time is over."""
         if self._state not in UNDECIDED:
@@ -74,9 +107,9 @@ class TaskFuture(Future):  # type: ignore[type-arg]
         if self._state in UNDECIDED:
             bell = allocate_lock()
             bell.acquire()
-            with HeldBack():
-                self.add_done_callback(lambda _: bell.release())
-            bell.acquire(timeout=-1 if deadline is None else max(0.0, deadline - monotonic()))
+            self._bells.append(bell)  # who decides the state rings all that are here after that
+            if self._state in UNDECIDED:
+                bell.acquire(timeout=-1 if deadline is None else max(0.0, deadline - monotonic()))
 
     def _attend(self, chunk: Chunk, deadline: float | None) -> None:
         """Wait for the worker's answer as long as that goes."""
@@ -102,6 +135,6 @@ def wait(worker: WorkerHandle, deadline: float | None) -> bool:
     look_until = perf_counter() + LOOK
     while not poll.poll(0):  # which lets other threads have the interpreter
         if perf_counter() > look_until:
-            patience = None if deadline is None else max(0.0, deadline - monotonic()) * 1e3
+            patience = None if deadline is None else min(max(0.0, deadline - monotonic()) * 1e3, LONGEST)
             return bool(poll.poll(patience))
     return True
