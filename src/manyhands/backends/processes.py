@@ -110,9 +110,14 @@ class Processes:
     def open(
         self, function: Any, constants: dict[str, Any], shape: int, deliver: Deliver, *, eager: bool
     ) -> ProcessLine:
-        from manyhands.engine.definitions import define
+        from manyhands.transport.serialize import reference
 
         pool = self.pool()
+        pool.by_value = reference(function) is None
+        pool.start()  # before the rest is loaded
+
+        from manyhands.engine.definitions import define
+
         definition = define(function, constants, self.options.initializer)
         return ProcessLine(pool, pool.open(deliver, self.workers), definition, shape, EAGER if eager else 0)
 

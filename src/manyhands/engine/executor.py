@@ -15,7 +15,7 @@ from manyhands.engine.definitions import define, pack_initializer, refused
 from manyhands.engine.pool import Pool
 from manyhands.engine.submissions import FULL, Submissions
 from manyhands.options import Options, validated
-from manyhands.transport.serialize import Encoder
+from manyhands.transport.serialize import Encoder, reference
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -126,6 +126,7 @@ class ProcessPool(Executor):
             if self._pool.broken is not None:
                 raise self._pool.broken
             if self._submissions is None:
+                self._pool.by_value = reference(fn) is None
                 self._submissions = Submissions(self._pool, self._initializer)
                 self._held.append(self._submissions)
             submissions = self._submissions

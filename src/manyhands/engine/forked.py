@@ -47,8 +47,8 @@ def main(connection: Any, journal: int, key: int, lifeline: int) -> None:
 
 def tie(lifeline: int) -> None:
     """End this process when the other end of the lifeline closes."""
+    import _signal as signal
     import fcntl
-    import signal
 
     if hasattr(fcntl, "F_SETSIG") and os.path.exists(f"/proc/self/fd/{lifeline}"):
         # Signals belong to an open file, not to a descriptor, and this one is shared: open it again, for this process.

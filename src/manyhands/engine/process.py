@@ -7,8 +7,8 @@ without a fork. The pool calls ``start`` and is told ``started``, ``failed`` and
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # signal costs an import of enum
 import os
-import signal
 import sys
 
 from manyhands import _startup
@@ -85,9 +85,10 @@ class TemplateStarter:
         loop: whose selector watches the control socket.
         listener: who is told.
         spawn: have the template start fresh interpreters instead of forking itself.
+        preload: a module that the template imports for all its workers; "": none.
     """
 
-    def __init__(self, loop: Loop, listener: Listener, *, spawn: bool = False) -> None:
+    def __init__(self, loop: Loop, listener: Listener, *, spawn: bool = False, preload: str = "") -> None:
         from manyhands.engine import template
 
         self._wire = template
@@ -101,7 +102,7 @@ class TemplateStarter:
         target = 3
         code = (
             f"import sys; sys.path[:] = {module_path()!r}; "
-            f"from manyhands.engine.template import main; main({target}, {os.getpid()})"
+            f"from manyhands.engine.template import main; main({target}, {os.getpid()}, {'' if spawn else preload!r})"
         )
         actions: list[tuple[Any, ...]] = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]
         descriptor = theirs.fileno()
@@ -115,7 +116,7 @@ class TemplateStarter:
         try:
             self.pid = os.posix_spawn(
                 sys.executable, [*interpreter_arguments(), "-c", code], os.environ, file_actions=actions,
-                setsigmask=[signal.SIGINT], setsigdef=[signal.SIGPIPE, signal.SIGCHLD],
+                setsigmask=[_signal.SIGINT], setsigdef=[_signal.SIGPIPE, _signal.SIGCHLD],
             )  # fmt: skip
         finally:
             theirs.close()
@@ -212,8 +213,8 @@ class ForkStarter:
             except Exception:  # closed, None, or not a stream
                 pass
         lifeline = -1
-        blocked = signal.pthread_sigmask(
-            signal.SIG_BLOCK, {signal.SIGINT}
+        blocked = _signal.pthread_sigmask(
+            _signal.SIG_BLOCK, {_signal.SIGINT}
         )  # the worker is not ready for it yet
         try:
             lifeline = os.dup(self._lifeline)  # in the child, disown() closes ours
@@ -226,7 +227,7 @@ class ForkStarter:
             return
         finally:
             if os.getpid() == self._owner:
-                signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+                _signal.pthread_sigmask(_signal.SIG_SETMASK, blocked)
                 if lifeline >= 0:
                     os.close(lifeline)
         if not pid:

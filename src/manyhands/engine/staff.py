@@ -14,6 +14,7 @@ import threading
 import weakref
 from collections import deque
 
+from manyhands.engine.interrupts import HeldBack
 from manyhands.engine.loop import Loop
 from manyhands.engine.process import ForkStarter, PopenStarter, TemplateStarter, end_process, module_path
 from manyhands.engine.worker import REFUSED
@@ -59,6 +60,9 @@ class Staff:
         self.max_tasks = max_tasks
         self.owner = os.getpid()
         self.broken: Exception | None = None
+        self.by_value = (
+            False  # functions come as code that only cloudpickle can read; counts before the start
+        )
         self.ready_count = 0
         self.lock = threading.Lock()
         self._loop: Loop | None = None
@@ -110,20 +114,24 @@ class Staff:
                         "a frozen program cannot start an interpreter for its workers: "
                         'use start_method="fork", backend="threads" or backend="serial"'
                     )
-                self._loop = loop = Loop()
-                _live.add(self)
-                if self.start_method == "fork":
-                    # In this thread, not in the loop's: what locks it holds (of a module it imports, say), a worker that
-                    # is forked from it holds as well, and is not kept waiting by.
-                    self._fill()
-                try:
-                    loop.start()
-                except BaseException:
-                    self._loop = None
-                    _live.discard(self)
-                    loop.close()
-                    raise
-                loop.call_soon(self._fill)
+                with HeldBack():
+                    self._begin()
+
+    def _begin(self) -> None:
+        """Start everything, the processes first: what else the caller loads, it loads while they start."""
+        self._loop = loop = Loop()
+        _live.add(self)
+        # In this thread, not in the loop's: with "fork", what locks it holds (of a module it imports, say), a worker that
+        # is forked from it holds as well, and is not kept waiting by.
+        self._fill()
+        try:
+            loop.start()
+        except BaseException:
+            self._loop = None
+            _live.discard(self)
+            loop.close()
+            raise
+        loop.call_soon(self._fill)
 
     def check_owner(self) -> None:
         """Refuse to be used in a forked child.
@@ -206,7 +214,12 @@ class Staff:
             return PopenStarter(self._loop, self)
         if self.start_method == "fork":
             return ForkStarter(self._loop, self)
-        return TemplateStarter(self._loop, self, spawn=self.start_method == "spawn")
+        return TemplateStarter(
+            self._loop,
+            self,
+            spawn=self.start_method == "spawn",
+            preload="cloudpickle" if self.by_value else "",
+        )
 
     def _start_worker(self) -> None:
         assert self._starter is not None

@@ -27,13 +27,14 @@ FORK, SPAWN = 0, 1
 STARTED, FAILED, ENDED = 0, 1, 2
 
 
-def main(control: int, owner: int) -> None:
+def main(control: int, owner: int, preload: str = "") -> None:
     """Serve until the control socket closes; a worker's process leaves from inside this function too.
 
     Args:
         control: the descriptor of the control socket.
         owner: the pool's process. Its end is watched by itself as well: where it has forked children that hold copies of
             its end of the socket, that does not close.
+        preload: a module that every worker is going to need; "": none.
     """
     import _signal  # type: ignore[import-not-found]  # signal costs an import of enum
     import _socket
@@ -54,6 +55,11 @@ def main(control: int, owner: int) -> None:
         os.set_blocking(descriptor, False)
     _signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
     _signal.signal(_signal.SIGCHLD, lambda *_: None)
+    if preload:
+        try:
+            __import__(preload)
+        except Exception:  # whoever needs it says so
+            pass
     gc.collect()
     gc.freeze()  # the collector would otherwise write to, and so copy, every page it shares with the workers
     poll = select.poll()
