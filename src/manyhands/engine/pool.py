@@ -20,6 +20,9 @@ is *ready* until it is sent, then *in flight* until its DONE comes. A worker wit
 that another has not begun (see ``transport.journal`` for why no task is then run twice). When a worker dies, the task it
 had begun is the culprit and fails; results it had finished are taken from its journal; tasks it had not begun go to others.
 
+A caller's thread may do a part of the loop thread's work, holding its ``guard``: hand out what it has posted (``poke``), and
+read the answer to a single task that it waits for (``attend``, see ``attending``).
+
 ``backends.processes`` and ``executor`` use it; it knows nothing of what is in a chunk.
 """
 
@@ -113,43 +116,6 @@ class Pool(Staff):
                     raise
         elif self._idle or len(self._workers) < self.size:
             loop.call_soon(self._dispatch)
-
-    def attend(self, chunk: Chunk, reader: object) -> WorkerHandle | None:
-        """Have the calling thread alone read from the worker that runs this one task.
-
-        Args:
-            chunk: the task.
-            reader: who is to read.
-
-        Returns:
-            The worker, to be waited for until ``attended`` is called; None: the loop thread goes on reading.
-        """
-        worker, loop = chunk.worker, self._loop
-        if worker is None or loop is None or loop.busy or loop.inside():
-            return None
-        with HeldBack(), loop.guard:
-            free = worker.chunk is chunk and worker.reader is None and not (worker.gone or worker.writing)
-            if free and chunk.stop - chunk.first == 1 and loop.pause(worker.channel.fileno()):
-                worker.reader = reader
-                return worker
-        return None
-
-    def attended(self, chunk: Chunk, reader: object) -> None:
-        """Take in what has come from the worker, and let the loop thread have it back."""
-        worker, loop = chunk.worker, self._loop
-        if worker is None or worker.reader is not reader:
-            return
-        assert loop is not None
-        with HeldBack(), loop.guard:
-            worker.reader = None
-            if worker.gone:
-                worker.channel.close()
-                return
-            try:
-                self._drain(worker)  # that there will be no more, the loop finds out as well
-            finally:  # last: else what has come would wake the loop
-                if not worker.gone:
-                    loop.resume(worker.channel.fileno())
 
     # the loop thread: what becomes of chunks
 

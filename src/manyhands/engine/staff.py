@@ -16,12 +16,12 @@ from collections import deque
 
 from manyhands.engine.interrupts import HeldBack
 from manyhands.engine.loop import Loop
+from manyhands.engine.mail import Mail
 from manyhands.engine.process import ForkStarter, PopenStarter, TemplateStarter, end_process, module_path
 from manyhands.engine.worker import REFUSED
 from manyhands.engine.workers import WorkerHandle
 from manyhands.transport import channel as wire
 from manyhands.transport.journal import release
-from manyhands.transport.serialize import dumps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ FUTILE_STARTS = 5
 REPORT_WITHIN = 2.0
 
 
-class Staff:
+class Staff(Mail):
     """Worker processes, and the loop thread that looks after them. Starts with the first call of ``start``.
 
     Args:
@@ -54,6 +54,7 @@ class Staff:
         initializer: bytes | None = None,
         max_tasks: int | None = None,
     ) -> None:
+        super().__init__()
         self.size = size
         self.start_method = _method(start_method)
         self.initializer = initializer
@@ -65,7 +66,6 @@ class Staff:
         )
         self.ready_count = 0
         self.lock = threading.Lock()
-        self._loop: Loop | None = None
         self._starter: Starter | None = None
         self._workers: dict[int, WorkerHandle] = {}  # by serial
         self._idle: deque[WorkerHandle] = deque()
@@ -76,10 +76,6 @@ class Staff:
         self._gone = threading.Event()
 
     # what the pool does with them
-
-    def _take(self, worker: WorkerHandle, message: Message) -> None:
-        """A worker has sent results."""
-        raise NotImplementedError
 
     def _settle(self, worker: WorkerHandle, chunk: Chunk, exitcode: int | None) -> None:
         """A worker has died with a chunk."""
@@ -250,7 +246,7 @@ class Staff:
         """A worker could not be started."""
         worker = self._workers.pop(serial, None)
         if worker is not None:
-            self._loop_unwatch(worker)
+            self._unwatch(worker)
             worker.close()
         if self._closing:
             self._check_gone()
@@ -292,7 +288,7 @@ class Staff:
             return
         self._drain(worker)
         del self._workers[worker.serial]
-        self._loop_unwatch(worker)
+        self._unwatch(worker)
         if worker in self._idle:
             self._idle.remove(worker)
         was_ready = worker.ready
@@ -329,7 +325,7 @@ class Staff:
                 self.ended(worker.pid, None)
             else:
                 self._workers.pop(worker.serial)
-                self._loop_unwatch(worker)
+                self._unwatch(worker)
                 worker.close()
         if self._closing:
             self._check_gone()
@@ -353,17 +349,8 @@ class Staff:
                 end_process(worker.pid)
         self._break(error)
 
-    # messages
-
-    def _readable(self, worker: WorkerHandle) -> None:
-        if (
-            worker.reader is not None or worker.gone
-        ):  # left to another thread, or while this one was waking up
-            return
-        if self._drain(worker):
-            return
-        # The channel is closed. The report of the worker's end says how it ended; it is on its way, or never comes.
-        self._loop_unwatch(worker)
+    def _silent(self, worker: WorkerHandle) -> None:
+        """A worker's channel is closed: the report of its end says how it ended. It is on its way, or never comes."""
         if worker.pid and hasattr(self._starter, "poll"):
             self._starter.poll(worker.pid)  # type: ignore[union-attr]
         assert self._loop is not None
@@ -375,53 +362,11 @@ class Staff:
 
         self._loop.call_later(REPORT_WITHIN, insist)
 
-    def _drain(self, worker: WorkerHandle) -> bool:
-        """Take the messages that a worker has sent; False when there will be no more."""
-        try:
-            for message in worker.channel.pump():
-                if message.kind == wire.READY:
-                    self._greet(worker, message)
-                else:
-                    self._take(worker, message)
-        except EOFError:
-            return False
-        except (wire.BrokenChannel, OSError, ValueError):
-            if worker.pid:
-                end_process(worker.pid)
-            return False
-        return True
-
     def _retire(self, worker: WorkerHandle) -> None:
         """Let a worker go; its replacement comes when it has gone."""
         worker.retired = True
         worker.channel.push(wire.STOP, [])
         self._flush(worker)
-
-    def _tell_path(self, worker: WorkerHandle, kind: int, content: object) -> None:
-        worker.path = list(sys.path)
-        worker.channel.push(kind, [dumps(content)])
-
-    def _flush(self, worker: WorkerHandle) -> None:
-        """Send what goes now; have the selector say when the rest can go."""
-        assert self._loop is not None
-        try:
-            everything = worker.channel.flush()
-        except OSError:
-            return  # it is dead: its end is reported, or its channel says so
-        if everything:
-            if worker.writing:
-                worker.writing = False
-                self._loop.watch(worker.channel.fileno(), lambda: self._readable(worker))
-        elif not worker.writing:
-            worker.writing = True
-            self._loop.call_soon(lambda: self._watch_writing(worker))
-
-    def _watch_writing(self, worker: WorkerHandle) -> None:
-        if worker.writing and worker.channel.fileno() >= 0:
-            assert self._loop is not None
-            self._loop.watch(
-                worker.channel.fileno(), lambda: self._readable(worker), lambda: self._flush(worker)
-            )
 
     # the end
 
@@ -456,11 +401,6 @@ class Staff:
         assert self._loop is not None
         self._loop.stop()
         self._gone.set()
-
-    def _loop_unwatch(self, worker: WorkerHandle) -> None:
-        assert self._loop is not None
-        if worker.channel.fileno() >= 0:
-            self._loop.unwatch(worker.channel.fileno())
 
     def abandon(self) -> None:
         """In a forked child: let go of descriptors that mean the parent's workers, without a word to them."""

@@ -30,7 +30,7 @@ class Watch:
         self._patience = max(PATIENCE, patience)
         self._bell = _thread.allocate_lock()
         self._bell.acquire()
-        self._stopped = False
+        self._stopped = self._looking = False
         self.ended = _thread.allocate_lock()
         self.ended.acquire()
         try:
@@ -51,17 +51,20 @@ class Watch:
         if not self._stopped:
             self._stopped = True
             self.wake()
-        with self.ended:
-            pass
+        if self._looking:  # else it sees that it is stopped before it looks again
+            with self.ended:
+                pass
 
     def _run(self) -> None:
         patience: float | None = self._patience
         try:
             while True:
                 self._bell.acquire(timeout=-1 if patience is None else patience)
+                self._looking = True
                 if self._stopped:
                     return
                 patience = self._look()
+                self._looking = False
         except BaseException:
             sys.excepthook(*sys.exc_info())
         finally:

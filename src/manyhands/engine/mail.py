@@ -1,0 +1,141 @@
+"""What a pool and its workers say to each other: who reads a worker's channel, and how what does not go at once goes later.
+
+Mostly the loop thread reads. A thread that waits for a single task reads the answer itself (``attend``, ``attended``; see
+``attending``): the loop thread is not woken for it, and hears only if the worker dies. One thread at a time, with the
+loop's ``guard`` held.
+
+``staff`` builds on it, and fills in what the messages mean (``_take``, ``_greet``, ``_silent``).
+"""
+
+from __future__ import annotations
+
+import sys
+
+from manyhands.engine.interrupts import HeldBack
+from manyhands.engine.process import end_process
+from manyhands.transport import channel as wire
+from manyhands.transport.serialize import dumps
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from manyhands.engine.loop import Loop
+    from manyhands.engine.streams import Chunk
+    from manyhands.engine.workers import WorkerHandle
+    from manyhands.transport.channel import Message
+
+
+class Mail:
+    """The channels of a pool's workers."""
+
+    def __init__(self) -> None:
+        self._loop: Loop | None = None
+
+    def _take(self, worker: WorkerHandle, message: Message) -> None:
+        """A worker has sent results."""
+        raise NotImplementedError
+
+    def _greet(self, worker: WorkerHandle, message: Message) -> None:
+        """A worker says that it is ready, or that its initializer has failed."""
+        raise NotImplementedError
+
+    def _silent(self, worker: WorkerHandle) -> None:
+        """A worker's channel is closed."""
+        raise NotImplementedError
+
+    # any thread
+
+    def attend(self, chunk: Chunk, reader: object) -> WorkerHandle | None:
+        """Have the calling thread alone read from the worker that runs this one task.
+
+        Args:
+            chunk: the task.
+            reader: who is to read.
+
+        Returns:
+            The worker, to be waited for until ``attended`` is called; None: the loop thread goes on reading.
+        """
+        worker, loop = chunk.worker, self._loop
+        if worker is None or loop is None or loop.busy or loop.inside():
+            return None
+        with HeldBack(), loop.guard:
+            free = worker.chunk is chunk and worker.reader is None and not (worker.gone or worker.writing)
+            if free and chunk.stop - chunk.first == 1 and loop.pause(worker.channel.fileno()):
+                worker.reader = reader
+                return worker
+        return None
+
+    def attended(self, chunk: Chunk, reader: object) -> None:
+        """Take in what has come from the worker, and let the loop thread have it back."""
+        worker, loop = chunk.worker, self._loop
+        if worker is None or worker.reader is not reader:
+            return
+        assert loop is not None
+        with HeldBack(), loop.guard:
+            worker.reader = None
+            if worker.gone:
+                worker.channel.close()
+                return
+            try:
+                self._drain(worker)  # that there will be no more, the loop finds out as well
+            finally:  # last: else what has come would wake the loop
+                if not worker.gone:
+                    loop.resume(worker.channel.fileno())
+
+    # the loop thread, and callers that hold its guard
+
+    def _readable(self, worker: WorkerHandle) -> None:
+        if (
+            worker.reader is not None or worker.gone
+        ):  # left to another thread, or while this one was waking up
+            return
+        if self._drain(worker):
+            return
+        self._unwatch(worker)
+        self._silent(worker)
+
+    def _drain(self, worker: WorkerHandle) -> bool:
+        """Take the messages that a worker has sent; False when there will be no more."""
+        try:
+            for message in worker.channel.pump():
+                if message.kind == wire.READY:
+                    self._greet(worker, message)
+                else:
+                    self._take(worker, message)
+        except EOFError:
+            return False
+        except (wire.BrokenChannel, OSError, ValueError):
+            if worker.pid:
+                end_process(worker.pid)
+            return False
+        return True
+
+    def _tell_path(self, worker: WorkerHandle, kind: int, content: object) -> None:
+        worker.path = list(sys.path)
+        worker.channel.push(kind, [dumps(content)])
+
+    def _flush(self, worker: WorkerHandle) -> None:
+        """Send what goes now; have the selector say when the rest can go."""
+        assert self._loop is not None
+        try:
+            everything = worker.channel.flush()
+        except OSError:
+            return  # it is dead: its end is reported, or its channel says so
+        if everything:
+            if worker.writing:
+                worker.writing = False
+                self._loop.watch(worker.channel.fileno(), lambda: self._readable(worker))
+        elif not worker.writing:
+            worker.writing = True
+            self._loop.call_soon(lambda: self._watch_writing(worker))
+
+    def _watch_writing(self, worker: WorkerHandle) -> None:
+        if worker.writing and worker.channel.fileno() >= 0:
+            assert self._loop is not None
+            self._loop.watch(
+                worker.channel.fileno(), lambda: self._readable(worker), lambda: self._flush(worker)
+            )
+
+    def _unwatch(self, worker: WorkerHandle) -> None:
+        assert self._loop is not None
+        if worker.channel.fileno() >= 0:
+            self._loop.unwatch(worker.channel.fileno())
