@@ -192,8 +192,8 @@ def test_ctrl_c_at_any_moment_of_submit_and_result_costs_the_pool_nothing(
             future = pool.submit(tasks.double, number)
             future.result(PATIENCE)
             done = True
-            while True:
-                pass  # it is still to come
+            while True:  # it is still to come
+                os.sched_yield()  # a loop without any system call may not notice a signal that another thread has taken
         in_the_middle += not done
         if future is not None:
             assert future.result(PATIENCE) == 2 * number
