@@ -141,7 +141,8 @@ class ProcessLine:
         self._definition = definition
         self._shape = shape
         self._flags = flags
-        self._encoder = Encoder()
+        self._encoder = Encoder({}, learn=True)
+        self._classes = 0  # so many of its book go with the definition
         self.value = loads
 
     @property
@@ -166,6 +167,11 @@ class ProcessLine:
         return pack(self._encoder, items, self._shape)
 
     def send(self, packed: Packed, count: int, base: int) -> None:
+        book = self._encoder.book
+        if book and len(book) > self._classes:
+            from manyhands.engine.definitions import extend
+
+            self._classes, self._definition = len(book), extend(self._definition, book)
         self._stream.post(self._definition, packed.body, packed.flags | self._flags, count, base)
 
     def error(self, outcome: bytes) -> BaseException:

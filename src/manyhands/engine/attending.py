@@ -47,6 +47,8 @@ class TaskFuture(Future):  # type: ignore[type-arg]
 
     #: The task as it was sent, if it was sent alone.
     chunk: Chunk | None = None
+    #: Classes that its result may refer to; they are kept until it is there.
+    classes: dict[type, str] | None = None
 
     def __init__(self) -> None:
         super().__init__()

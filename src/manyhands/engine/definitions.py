@@ -12,7 +12,7 @@ from collections import OrderedDict
 from manyhands.captured import globals_read, snapshot
 from manyhands.engine.streams import Definition
 from manyhands.transport.frames import join
-from manyhands.transport.serialize import dumps, reference
+from manyhands.transport.serialize import by_value, dumps, loads, reference
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -111,7 +111,29 @@ def define(function: Any, constants: dict[str, Any], initializer: Any = None) ->
         for key, value in constants.items():
             _sent(value, key)
         raise
-    blob = dumps((target, shared, snapshot(refs)))
+    definition = _numbered(dumps((target, shared, snapshot(refs), ())))
+    if quick:
+        with _lock:
+            if len(_by_name) >= KEPT_DEFINITIONS:
+                _by_name.clear()
+            _by_name[id(function)] = function, definition
+    return definition
+
+
+def extend(definition: Definition, book: dict[type, str]) -> Definition:
+    """Return a definition with which workers also get the classes in an encoder's book.
+
+    Args:
+        definition: the function.
+        book: the classes that items were written with as references.
+    """
+    target, shared, captured, _ = loads(definition.blob)
+    classes = [(number, by_value(kind)) for kind, number in book.items()]
+    return _numbered(dumps((target, shared, captured, classes)))
+
+
+def _numbered(blob: bytes) -> Definition:
+    """The definition with this content."""
     with _lock:
         definition = _definitions.get(blob)
         if definition is None:
@@ -122,10 +144,6 @@ def define(function: Any, constants: dict[str, Any], initializer: Any = None) ->
                 _definitions.popitem(last=False)
         else:
             _definitions.move_to_end(blob)
-        if quick:
-            if len(_by_name) >= KEPT_DEFINITIONS:
-                _by_name.clear()
-            _by_name[id(function)] = function, definition
     return definition
 
 

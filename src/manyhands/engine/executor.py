@@ -11,7 +11,7 @@ from concurrent.futures import Executor
 from time import monotonic
 
 from manyhands.engine.attending import TaskFuture
-from manyhands.engine.definitions import define, pack_initializer, refused
+from manyhands.engine.definitions import define, extend, pack_initializer, refused
 from manyhands.engine.pool import Pool
 from manyhands.engine.submissions import FULL, Submissions
 from manyhands.options import Options, validated
@@ -257,10 +257,14 @@ def queue(submissions: Submissions, function: Any, args: Any, kwargs: Any, futur
     """Pack one task and queue it; what cannot be packed is the future's exception."""
     try:
         definition = define(function, {}, submissions.initializer)
+        encoder = Encoder({}, learn=True)
         try:
-            frame = Encoder().encode((args, kwargs))
+            frame = encoder.encode((args, kwargs))
         except BaseException as error:
             raise refused((args, kwargs), FULL, error) from error
+        if encoder.book:
+            definition = extend(definition, encoder.book)
+            future.classes = encoder.book
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
             raise

@@ -140,7 +140,8 @@ class Worker:
         self.captured: dict[int, Any] = {}  # the globals that a function reads, as they are in the caller
         self.current = 0  # the definition whose globals are in force
         self.watched: set[int] = set()
-        self.encoder = Encoder()
+        self.classes: dict[type, str] = {}  # those that came with definitions: the caller has them
+        self.encoder = Encoder(self.classes)
 
     def serve(self) -> None:
         while (message := self.channel.receive()) is not None:
@@ -165,7 +166,7 @@ class Worker:
     def function(self, number: int) -> Callable[..., Any] | bytes:
         """Return the function of that definition; it is loaded when the first of its tasks is about to begin."""
         if number in self.definitions:
-            self.functions[number], self.captured[number] = define(self.definitions.pop(number))
+            self.functions[number], self.captured[number] = define(self.definitions.pop(number), self.classes)
         if number != self.current:
             # Its globals too: another definition of the same function may have brought others in the meantime.
             self.current = number
@@ -205,10 +206,17 @@ class Worker:
         return True
 
 
-def define(body: memoryview) -> tuple[Callable[..., Any] | bytes, Any]:
-    """Build a function from its definition: the function, or if that fails the exception for its tasks; and its globals."""
+def define(body: memoryview, known: dict[type, str]) -> tuple[Callable[..., Any] | bytes, Any]:
+    """Build a function from its definition: the function, or if that fails the exception for its tasks; and its globals.
+
+    Args:
+        body: the definition.
+        known: where the classes that come with it are put.
+    """
     try:
-        target, constants, captured = loads(body)
+        target, constants, captured, classes = loads(body)
+        for number, blob in classes:
+            known[loads(blob)] = number
         function: Callable[..., Any] = unwrap(loads(target))
         if constants is not None:
             from functools import partial

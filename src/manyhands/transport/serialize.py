@@ -4,6 +4,11 @@
 that name, and wrong for everything in ``__main__``, which workers never run: such objects travel by value. An ``Encoder``
 remembers which types needed that, so that a failed attempt is paid once for each type, not for each item.
 
+A class that travels by value is a few thousand bytes, and a few hundred microseconds; its instances should not pay that each.
+An ``Encoder`` with a book of classes writes them as references, and whoever sends the bytes sends the classes before
+them (``definitions.extend``). They are known by cloudpickle's own tracking numbers, so that a class that comes inside
+a function is the same class.
+
 Above ``captured``; used by ``backends`` for definitions and tasks, by ``engine.worker`` for results.
 """
 
@@ -20,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-__all__ = ["ATOMIC", "PROTOCOL", "Encoder", "dumps", "loads", "pickle", "reference"]
+__all__ = ["ATOMIC", "PROTOCOL", "Encoder", "by_value", "dumps", "loads", "pickle", "reference"]
 
 PROTOCOL = 5
 
@@ -33,6 +38,11 @@ _MAIN = b"__main__"
 class Encoder:
     """Encodes the objects of one call, or the results of one worker.
 
+    Args:
+        book: classes that the other side knows, or is going to be told of before it decodes: by class, their tracking
+            numbers. None: every class that has to be written out is.
+        learn: put classes into the book as they come.
+
     Example:
         >>> encoder = Encoder()
         >>> loads(encoder.encode((1, "two")))
@@ -41,7 +51,9 @@ class Encoder:
         3
     """
 
-    def __init__(self) -> None:
+    def __init__(self, book: dict[type, str] | None = None, *, learn: bool = False) -> None:
+        self.book = book
+        self._learn = learn
         self._by_value: set[type] = set()
 
     def encode(self, obj: object) -> bytes:
@@ -61,7 +73,7 @@ class Encoder:
             if _MAIN not in data:
                 return data
             self._by_value.add(kind)
-        return by_value(obj)
+        return by_value(obj, self.book, self._learn)
 
     def encode_batch(self, items: Sequence[Any], *, tuples: bool) -> bytes | None:
         """Return all items in one (by ``marshal``, which is quicker) where that is the same as pickling each of them; else None.
@@ -86,13 +98,22 @@ def dumps(obj: object) -> bytes:
     return Encoder().encode(obj)
 
 
-def by_value(obj: object) -> bytes:
-    """Pickle with everything that only this process knows written out."""
+def by_value(obj: object, book: dict[type, str] | None = None, learn: bool = False) -> bytes:
+    """Pickle with everything that only this process knows written out, but for the classes in the book."""
     from io import BytesIO
 
     file = BytesIO()
-    _by_value_pickler()(file, protocol=PROTOCOL).dump(obj)
+    pickler = _by_value_pickler()(file, protocol=PROTOCOL)
+    pickler.book, pickler.learn = book, learn
+    pickler.dump(obj)
     return file.getvalue()
+
+
+def class_of(number: str) -> Any:
+    """Return the class with that tracking number; what pickles of instances refer to."""
+    from cloudpickle.cloudpickle import _DYNAMIC_CLASS_TRACKER_BY_ID
+
+    return _DYNAMIC_CLASS_TRACKER_BY_ID[number]
 
 
 _pickler: Any = None
@@ -108,6 +129,12 @@ def _by_value_pickler() -> Any:
     from io import TextIOWrapper
 
     import cloudpickle
+    from cloudpickle.cloudpickle import _get_or_create_tracker_id, _make_skeleton_class, _make_skeleton_enum
+
+    # 3.15; cloudpickle 3.1 refuses what a lazy import (PEP 810) has left
+    lazy = getattr(types, "LazyImportType", None)
+
+    written_out = (_make_skeleton_class, _make_skeleton_enum)
 
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         # A file that is open for reading would be read to its end, and arrive as a copy of its text in memory.
@@ -115,22 +142,30 @@ def _by_value_pickler() -> Any:
             {TextIOWrapper: _refuse_file, memoryview: _keep_view}, cloudpickle.Pickler.dispatch_table
         )
 
+        book: dict[type, str] | None = None
+        learn = False
+
+        def reducer_override(self, obj: Any) -> Any:
+            if lazy is not None and isinstance(obj, lazy):
+                return _itself, (obj.resolve(),)
+            if not isinstance(obj, type):
+                return super().reducer_override(obj)
+            if self.book is not None and obj in self.book:
+                return class_of, (self.book[obj],)
+            reduced = super().reducer_override(obj)
+            if not isinstance(reduced, tuple) or reduced[0] not in written_out:
+                return reduced
+            if self.book is not None and self.learn:
+                self.book[obj] = _get_or_create_tracker_id(obj)
+                return class_of, (self.book[obj],)
+            return _with_slots(obj, *reduced)
+
         def _dynamic_function_reduce(self, func: Any) -> Any:
             reduced = super()._dynamic_function_reduce(func)
             if func.__module__ != "__main__":
                 return reduced
             return (*reduced[:5], _set_function)
 
-    if hasattr(
-        types, "LazyImportType"
-    ):  # 3.15; cloudpickle 3.1 refuses what a lazy import (PEP 810) has left
-        lazy: Any = types.LazyImportType
-        ordinary = Pickler.reducer_override
-
-        def resolve(self: Any, obj: Any) -> Any:
-            return (_itself, (obj.resolve(),)) if isinstance(obj, lazy) else ordinary(self, obj)
-
-        Pickler.reducer_override = resolve
     _pickler = Pickler
     return Pickler
 
@@ -145,6 +180,27 @@ def _set_function(function: Any, state: Any) -> None:
 
     _function_setstate(function, state)
     function.__globals__.update(own)
+
+
+def _with_slots(kind: type, make: Any, arguments: tuple[Any, ...], state: Any, *rest: Any) -> tuple[Any, ...]:
+    """Make of a class with slots a class with slots again.
+
+    cloudpickle 3.1 makes one with a ``__dict__``; its instances could not come back as those of the class here.
+    """
+    from types import MemberDescriptorType
+
+    named_tuple = issubclass(kind, tuple) and hasattr(kind, "_fields")  # brings its empty slots itself
+    if named_tuple or make.__name__ != "_make_skeleton_class" or "__slots__" not in kind.__dict__:
+        return make, arguments, state, *rest
+    metaclass, name, bases, keywords, *others = arguments
+    members, registry = state
+    members = {
+        key: value
+        for key, value in members.items()
+        if key != "__slots__" and not isinstance(value, MemberDescriptorType)
+    }
+    keywords = {**keywords, "__slots__": kind.__dict__["__slots__"]}
+    return make, (metaclass, name, bases, keywords, *others), (members, registry), *rest
 
 
 def _refuse_file(file: Any) -> Any:
