@@ -8,12 +8,13 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import wait
+from queue import Queue
 from typing import Any
 
 import pytest
 
 from manyhands import ProcessPool, WorkerCrashedError
-from manyhands.engine import attending, interrupts
+from manyhands.engine import attending, interrupts, submissions
 from tests.pool import tasks
 from tests.pool.conftest import PATIENCE, Meeting
 
@@ -34,7 +35,7 @@ def once_waiting(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], obje
 
     def do(action: Callable[[], object]) -> None:
         def waiting(*args: Any) -> bool:
-            monkeypatch.undo()
+            monkeypatch.setattr(attending, "wait", ordinary)
             action()
             return ordinary(*args)
 
@@ -44,16 +45,89 @@ def once_waiting(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], obje
     return do
 
 
-def test_the_thread_that_waits_takes_the_answer_in(
-    pool: ProcessPool, meeting: Meeting, once_waiting: Any
+@pytest.fixture
+def settled(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The threads in which tasks have got their outcome."""
+    threads: list[int] = []
+
+    def noting(*args: Any, **keywords: Any) -> None:
+        threads.append(threading.get_ident())
+        resolve(*args, **keywords)
+
+    resolve = submissions.resolve
+    monkeypatch.setattr(submissions, "resolve", noting)
+    return threads
+
+
+def test_the_thread_that_waits_takes_the_answer_in(pool: ProcessPool, settled: list[int]) -> None:
+    here = 0
+    for number in range(100):
+        assert pool.submit(tasks.double, number).result(PATIENCE) == 2 * number
+        here += settled.pop() == threading.get_ident()
+    assert here > 50, "in the others, the loop thread was quicker"
+
+
+def test_what_may_run_somebodys_code_is_left_to_the_loop_thread(
+    pool: ProcessPool, meeting: Meeting, once_waiting: Any, settled: list[int]
 ) -> None:
+    """Else Ctrl-C, which is held back meanwhile, would have to wait for it."""
+    assert pool.submit(tasks.identity, [1, 2]).result(PATIENCE) == [1, 2]
+    assert settled.pop() != threading.get_ident()
     future = pool.submit(tasks.hold, meeting.reports, meeting.gate, "answer")
     meeting.next()
-    threads: list[int] = []
-    future.add_done_callback(lambda _: threads.append(threading.get_ident()))
+    future.add_done_callback(lambda _: None)
     once_waiting(meeting.let_go)
     assert future.result(PATIENCE) == "answer"
-    assert threads == [threading.get_ident()]
+    assert settled.pop() != threading.get_ident()
+
+
+def test_a_callback_may_end_the_pool(pool: ProcessPool, meeting: Meeting, once_waiting: Any) -> None:
+    future = pool.submit(tasks.hold, meeting.reports, meeting.gate, "answer")
+    meeting.next()
+    future.add_done_callback(lambda _: pool.kill_workers())
+    once_waiting(meeting.let_go)
+    assert future.result(PATIENCE) == "answer"
+
+
+def test_a_callback_may_wait_for_a_lock_that_a_submitting_thread_holds(
+    pool: ProcessPool, meeting: Meeting
+) -> None:
+    lock, taken, called = threading.Lock(), threading.Event(), threading.Event()
+
+    def called_back(_: Any) -> None:
+        called.set()
+        with lock:
+            pass
+
+    def submitting() -> None:
+        with lock:
+            taken.set()
+            assert called.wait(PATIENCE)
+            pool.submit(tasks.double, 2)
+
+    future = pool.submit(tasks.hold, meeting.reports, meeting.gate)
+    meeting.next()
+    future.add_done_callback(called_back)
+    thread = threading.Thread(target=submitting)
+    thread.start()
+    assert taken.wait(PATIENCE)
+    meeting.let_go()
+    thread.join(5.0)
+    hung = thread.is_alive()
+    pool.kill_workers()
+    thread.join(PATIENCE)
+    assert not hung
+
+
+def test_who_waits_does_not_wait_for_callbacks(pool: ProcessPool, meeting: Meeting) -> None:
+    waited, seen = threading.Event(), threading.Event()
+    future = pool.submit(tasks.hold, meeting.reports, meeting.gate)
+    meeting.next()
+    future.add_done_callback(lambda _: waited.wait(PATIENCE) and seen.set())
+    meeting.let_go()
+    future.result(PATIENCE)
+    waited.set()
+    assert seen.wait(PATIENCE)
 
 
 def test_an_exception_comes_the_same_way(pool: ProcessPool) -> None:
@@ -134,6 +208,7 @@ def test_any_number_of_threads_may_wait_for_one_task(pool: ProcessPool, meeting:
     assert found == ["answer"] * 4
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
 def test_a_child_forked_meanwhile_disturbs_nobody(
     pool: ProcessPool, meeting: Meeting, once_waiting: Any
 ) -> None:
@@ -161,14 +236,20 @@ def test_a_worker_that_is_to_be_replaced_is_replaced() -> None:
         assert len({pool.submit(tasks.pid).result(PATIENCE) for _ in range(5)}) == 5
 
 
-def test_a_callback_that_is_called_by_who_waits_may_submit_and_wait(pool: ProcessPool) -> None:
-    found: list[int] = []
-    for number in range(50):
-        future = pool.submit(tasks.double, number)
-        future.add_done_callback(lambda done: found.append(pool.submit(tasks.double, done.result()).result()))
-        assert future.result(PATIENCE) == 2 * number
-    assert wait([pool.submit(tasks.nothing)], PATIENCE).not_done == set()
-    assert sorted(found) == [4 * number for number in range(50)]
+def test_waiting_in_a_callback_is_refused_rather_than_waited_for_for_ever(
+    pool: ProcessPool, meeting: Meeting
+) -> None:
+    found: Queue[object] = Queue()
+
+    def called_back(_: Any) -> None:
+        try:
+            found.put(pool.submit(tasks.hold, meeting.reports, meeting.gate).result(PATIENCE))
+        except RuntimeError as error:
+            found.put(error)
+
+    pool.submit(tasks.double, 1).add_done_callback(called_back)
+    assert "waiting for a task in a callback" in str(found.get(timeout=PATIENCE))
+    meeting.let_go()
 
 
 @pytest.fixture

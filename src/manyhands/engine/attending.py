@@ -17,16 +17,18 @@ Used by ``submissions``; ``pool`` knows nothing of futures.
 from __future__ import annotations
 
 import select
-from _thread import allocate_lock
 from concurrent.futures import Future
 from concurrent.futures._base import FINISHED, PENDING, RUNNING
 from time import monotonic, perf_counter
+
+from manyhands.engine.interrupts import ring, sleep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _thread import LockType
     from typing import Any
 
+    from manyhands.engine.pool import Pool
     from manyhands.engine.streams import Chunk
     from manyhands.engine.workers import WorkerHandle
 
@@ -41,10 +43,11 @@ UNDECIDED = frozenset({PENDING, RUNNING})
 class TaskFuture(Future):  # type: ignore[type-arg]
     """The future of one task.
 
-    It does not use the condition of ``Future`` to wait: Ctrl-C between two steps of ``threading.Condition`` can leave its lock
-    taken for ever, and the loop thread with it.
+    It does not use the condition of ``Future`` to wait, see ``interrupts``.
     """
 
+    #: Where it was submitted.
+    pool: Pool | None = None
     #: The task as it was sent, if it was sent alone.
     chunk: Chunk | None = None
     #: Classes that its result may refer to; they are kept until it is there.
@@ -71,47 +74,32 @@ class TaskFuture(Future):  # type: ignore[type-arg]
         self._wait(timeout)
         return self._exception if self._state == FINISHED else super().exception(0)
 
-    def set_result(self, result: Any) -> None:
-        """As ``Future.set_result``."""
-        try:
-            super().set_result(result)
-        finally:  # whatever a callback has done
-            self._ring()
+    def _invoke_callbacks(self) -> None:
+        """Called when there is an outcome: first for those who wait, who need not wait for the callbacks as well."""
+        ring(self._bells)
+        super()._invoke_callbacks()  # type: ignore[misc]
 
-    def set_exception(self, exception: BaseException | None) -> None:
-        """As ``Future.set_exception``."""
-        try:
-            super().set_exception(exception)
-        finally:
-            self._ring()
+    def _quiet(self) -> bool:
+        """Whether nobody is to be called when there is an outcome."""
+        return not self._done_callbacks  # type: ignore[attr-defined]
 
-    def cancel(self) -> bool:
-        """As ``Future.cancel``."""
-        try:
-            return super().cancel()
-        finally:
-            self._ring()
-
-    def _ring(self) -> None:
-        try:
-            while self._bells:
-                self._bells.pop().release()
-        except IndexError:  # another thread has rung the last
-            pass
+    def _decided(self) -> bool:
+        return self._state not in UNDECIDED
 
     def _wait(self, timeout: float | None) -> None:
         """Wait until there is an outcome, or the time is over."""
         if self._state not in UNDECIDED:
             return
+        if self.pool is not None and self.pool.in_loop() and timeout != 0:
+            raise RuntimeError(
+                "waiting for a task in a callback of its pool would wait for ever: callbacks run in the thread that receives "
+                "the results; give the other future a callback, too, or wait in a thread of your own"
+            )
         deadline = None if timeout is None else monotonic() + timeout
         if self.chunk is not None:
             self._attend(self.chunk, deadline)
         if self._state in UNDECIDED:
-            bell = allocate_lock()
-            bell.acquire()
-            self._bells.append(bell)  # who decides the state rings all that are here after that
-            if self._state in UNDECIDED:
-                bell.acquire(timeout=-1 if deadline is None else max(0.0, deadline - monotonic()))
+            sleep(self._bells, self._decided, None if deadline is None else deadline - monotonic())
 
     def _attend(self, chunk: Chunk, deadline: float | None) -> None:
         """Wait for the worker's answer as long as that goes."""
@@ -124,9 +112,9 @@ class TaskFuture(Future):  # type: ignore[type-arg]
                         break
                     answered = wait(worker, deadline)
                 finally:
-                    pool.attended(chunk, reader)
+                    pool.attended(chunk, reader, quiet=self._quiet())
         except BaseException:  # Ctrl-C, perhaps on the way into attended(), before that holds it back
-            pool.attended(chunk, reader)
+            pool.attended(chunk, reader, quiet=self._quiet())
             raise
 
 

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import _thread
 import itertools
+import os
 from collections import OrderedDict
 
 from manyhands.captured import globals_read, snapshot
+from manyhands.engine.interrupts import HeldBack
 from manyhands.engine.streams import Definition
 from manyhands.transport.frames import join
 from manyhands.transport.serialize import by_value, dumps, loads, reference
@@ -113,7 +115,7 @@ def define(function: Any, constants: dict[str, Any], initializer: Any = None) ->
         raise
     definition = _numbered(dumps((target, shared, snapshot(refs), ())))
     if quick:
-        with _lock:
+        with HeldBack(), _lock:
             if len(_by_name) >= KEPT_DEFINITIONS:
                 _by_name.clear()
             _by_name[id(function)] = function, definition
@@ -134,7 +136,7 @@ def extend(definition: Definition, book: dict[type, str]) -> Definition:
 
 def _numbered(blob: bytes) -> Definition:
     """The definition with this content."""
-    with _lock:
+    with HeldBack(), _lock:
         definition = _definitions.get(blob)
         if definition is None:
             definition = _definitions[blob] = Definition(next(_numbers), blob)
@@ -165,3 +167,12 @@ def pack_initializer(initializer: Any, arguments: tuple[Any, ...]) -> bytes | No
         UnpicklableError: it cannot travel.
     """
     return None if initializer is None else _sent((initializer, arguments), "initializer")
+
+
+def _after_fork_in_child() -> None:
+    global _lock
+    _lock = _thread.allocate_lock()  # a thread that is not here may have held it
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

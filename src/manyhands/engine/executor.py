@@ -12,6 +12,7 @@ from time import monotonic
 
 from manyhands.engine.attending import TaskFuture
 from manyhands.engine.definitions import define, extend, pack_initializer, refused
+from manyhands.engine.interrupts import HeldBack
 from manyhands.engine.pool import Pool
 from manyhands.engine.submissions import FULL, Submissions
 from manyhands.options import Options, validated
@@ -120,7 +121,7 @@ class ProcessPool(Executor):
         if not callable(fn):
             raise TypeError(f"submit needs a function, not {fn!r:.60} (a {type(fn).__name__})")
         self._pool.check_owner()
-        with self._lock:
+        with HeldBack(), self._lock:
             if self._shut_down:
                 raise RuntimeError("cannot schedule new futures after shutdown: the pool has been shut down")
             if self._pool.broken is not None:
@@ -237,7 +238,7 @@ class ProcessPool(Executor):
         ):  # a forked child's copy: the lock may be held by a thread that is not here
             self._shut_down = True
             return None
-        with self._lock:
+        with HeldBack(), self._lock:
             self._shut_down = True
             return self._submissions
 
@@ -342,6 +343,16 @@ def _remember(pool: ProcessPool) -> None:
 
 
 _registered: list[bool] = []
+
+
+def _after_fork_in_child() -> None:
+    """The pools are the parent's, and so is waiting for them."""
+    _open.clear()
+    _finishing.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def _at_exit() -> None:

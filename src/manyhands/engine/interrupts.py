@@ -1,18 +1,20 @@
-"""Ctrl-C, held back while the main thread does what must not be left half done.
+"""Ctrl-C, held back while the main thread does what must not be left half done; and waiting that it may end anywhere.
 
 The pool's own thread never sees a ``KeyboardInterrupt``; a caller's thread that does a part of the pool's work (hands out a
 chunk, takes a result) would, between any two steps of it: half a message written, a result taken from the channel and given
-to nobody.
+to nobody. So could a lock stay taken that the pool's thread needs: the interpreter looks for signals between taking it and
+entering the ``with`` block. For the same reason ``threading.Condition`` and ``Event`` are not used to wait for that thread.
 """
 
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # signal costs an import of enum
-import threading
-from _thread import get_ident
+from _thread import TIMEOUT_MAX, allocate_lock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from _thread import LockType
+    from collections.abc import Callable
     from types import FrameType
     from typing import Any
 
@@ -30,11 +32,15 @@ class HeldBack:
     def __enter__(self) -> None:
         self._came = False
         self._handler: Any = None
-        if get_ident() == threading.main_thread().ident:
-            handler = _signal.getsignal(_SIGINT)
-            if callable(handler):
+        handler = _signal.getsignal(_SIGINT)
+        if callable(handler):
+            try:
                 _signal.signal(_SIGINT, self._note)
-                self._handler = handler
+            except (
+                ValueError
+            ):  # this is another thread (which threading may not know: the first to import it is its main)
+                return
+            self._handler = handler
 
     def __exit__(self, *_: object) -> None:
         handler = self._handler
@@ -45,3 +51,35 @@ class HeldBack:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._came = True
+
+
+def ring(bells: list[LockType]) -> None:
+    """Wake up all who sleep by these bells; what they wait for has come."""
+    try:
+        while bells:
+            bells.pop().release()
+    except IndexError:  # another thread has rung the last
+        pass
+
+
+def sleep(bells: list[LockType], over: Callable[[], bool], timeout: float | None = None) -> bool:
+    """Sleep until ``ring`` is called, or so many seconds have passed; not at all if it is over already.
+
+    Args:
+        bells: who wakes up; the same list as for ``ring``.
+        over: tells whether what is waited for has come; it comes before the bells ring.
+        timeout: seconds, or None.
+
+    Returns:
+        Whether it has come.
+    """
+    bell = allocate_lock()
+    bell.acquire()
+    bells.append(bell)
+    if not over():
+        bell.acquire(timeout=-1 if timeout is None else min(max(0.0, timeout), TIMEOUT_MAX))
+    try:
+        bells.remove(bell)
+    except ValueError:  # it was rung
+        pass
+    return over()

@@ -40,13 +40,13 @@ class Loop:
     Args:
         name: the thread's name.
 
-    Every action is called with ``guard`` held, so that another thread that holds it may touch what the loop owns; ``busy``
-    tells that it would have to wait for it.
+    Every action is called with ``guard`` held, so that another thread that holds it may touch what the loop owns. What runs
+    other people's code is not done under it: actions put that into ``afterwards``, as pairs of a function and its argument.
     """
 
     def __init__(self, name: str = "manyhands") -> None:
         self.guard = threading.RLock()
-        self.busy = False
+        self.afterwards: list[tuple[Callable[[Any], object], Any]] = []
         self._selector = selectors.DefaultSelector()
         # The selector's own object: its modify() costs several times as much, and has no word for "nothing".
         epoll = getattr(self._selector, "_selector", None)
@@ -161,17 +161,25 @@ class Loop:
             heapq.heappop(self._timers)
         return max(0.0, self._timers[0][0] - monotonic()) if self._timers else None
 
+    def take_afterwards(self) -> list[tuple[Callable[[Any], object], Any]]:
+        """What is to be done when the guard is let go; by who holds it."""
+        taken, self.afterwards = self.afterwards, []
+        return taken
+
     def _do(self, action: Callable[[], object]) -> None:
         """The loop outlives whatever goes wrong in one action, and says so."""
+        with self.guard:
+            self._try(lambda _: action(), None)
+            todo = self.take_afterwards()
+        for call, argument in todo:
+            self._try(call, argument)
+
+    def _try(self, call: Callable[[Any], object], argument: Any) -> None:
         try:
-            with self.guard:
-                self.busy = True
-                action()
+            call(argument)
         except BaseException:
             if sys.stderr is not None:
                 sys.excepthook(*sys.exc_info())
-        finally:
-            self.busy = False
 
     def _drain(self) -> None:
         try:

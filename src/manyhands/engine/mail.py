@@ -10,18 +10,24 @@ loop's ``guard`` held.
 from __future__ import annotations
 
 import sys
+from functools import partial
 
 from manyhands.engine.interrupts import HeldBack
 from manyhands.engine.process import end_process
+from manyhands.engine.streams import Changed, Results
 from manyhands.transport import channel as wire
+from manyhands.transport.outcomes import PLAIN
 from manyhands.transport.serialize import dumps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from manyhands.engine.loop import Loop
-    from manyhands.engine.streams import Chunk
+    from manyhands.engine.streams import Chunk, Event
     from manyhands.engine.workers import WorkerHandle
     from manyhands.transport.channel import Message
+
+#: More bytes than this are left to the loop thread: Ctrl-C waits while a result is taken in here.
+SMALL = 1 << 16
 
 
 class Mail:
@@ -55,31 +61,63 @@ class Mail:
             The worker, to be waited for until ``attended`` is called; None: the loop thread goes on reading.
         """
         worker, loop = chunk.worker, self._loop
-        if worker is None or loop is None or loop.busy or loop.inside():
+        if worker is None or loop is None or loop.inside():
             return None
-        with HeldBack(), loop.guard:
-            free = worker.chunk is chunk and worker.reader is None and not (worker.gone or worker.writing)
-            if free and chunk.stop - chunk.first == 1 and loop.pause(worker.channel.fileno()):
-                worker.reader = reader
-                return worker
+        with HeldBack():
+            if not loop.guard.acquire(blocking=False):
+                return None
+            try:
+                free = worker.chunk is chunk and worker.reader is None and not (worker.gone or worker.writing)
+                if free and chunk.stop - chunk.first == 1 and loop.pause(worker.channel.fileno()):
+                    worker.reader = reader
+                    return worker
+            finally:
+                loop.guard.release()
         return None
 
-    def attended(self, chunk: Chunk, reader: object) -> None:
-        """Take in what has come from the worker, and let the loop thread have it back."""
+    def attended(self, chunk: Chunk, reader: object, *, quiet: bool) -> None:
+        """Take in what has come from the worker, and let the loop thread have it back.
+
+        Args:
+            chunk: the task.
+            reader: who has read.
+            quiet: nobody's code is called when the result is known.
+        """
         worker, loop = chunk.worker, self._loop
         if worker is None or worker.reader is not reader:
             return
-        assert loop is not None
-        with HeldBack(), loop.guard:
-            worker.reader = None
-            if worker.gone:
+        with HeldBack():
+            if loop is None:  # closed meanwhile, and all its workers with it
+                worker.reader = None
                 worker.channel.close()
                 return
-            try:
-                self._drain(worker)  # that there will be no more, the loop finds out as well
-            finally:  # last: else what has come would wake the loop
-                if not worker.gone:
-                    loop.resume(worker.channel.fileno())
+            with loop.guard:
+                self._return(worker)
+                todo = loop.take_afterwards()
+            for call, event in todo:
+                if quiet and is_plain(event):
+                    call(event)
+                else:  # opening a result, too, may call somebody's code: not while Ctrl-C is held back
+                    loop.call_soon(partial(call, event))
+
+    def _return(self, worker: WorkerHandle) -> None:
+        """Let the loop thread read a worker's channel again."""
+        worker.reader = None
+        if worker.gone:  # and perhaps the loop with it
+            worker.channel.close()
+            return
+        assert self._loop is not None
+        try:
+            self._drain(worker)  # that there will be no more, the loop finds out as well
+        except (
+            BaseException
+        ):  # of another signal's handler: what was on its way is lost, and so is the worker
+            if worker.pid:
+                end_process(worker.pid)
+            raise
+        finally:  # last: else what has come would wake the loop
+            if not worker.gone:
+                self._loop.resume(worker.channel.fileno())
 
     # the loop thread, and callers that hold its guard
 
@@ -139,3 +177,10 @@ class Mail:
         assert self._loop is not None
         if worker.channel.fileno() >= 0:
             self._loop.unwatch(worker.channel.fileno())
+
+
+def is_plain(event: Event) -> bool:
+    """Tell whether taking in an event calls nobody's code: it is one small number, string or the like, or no result at all."""
+    if not isinstance(event, Results):
+        return isinstance(event, Changed)
+    return all(kind == PLAIN and len(outcome) < SMALL for kind, outcome in event.outcomes)

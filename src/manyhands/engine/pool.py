@@ -92,9 +92,9 @@ class Pool(Staff):
         def join() -> None:
             self._streams.append(stream)
             if self.broken is not None:  # and so will be what is posted from now on
-                stream.deliver(Broken(self.broken))
+                self._tell(stream, Broken(self.broken))
             else:
-                stream.deliver(Changed())  # of workers that were ready before, it has not heard
+                self._tell(stream, Changed())  # of workers that were ready before, it has not heard
                 self._resting = False
                 self._fill()
                 self._dispatch()  # workers may have become ready, and chunks too, before the stream was known here
@@ -107,14 +107,18 @@ class Pool(Staff):
         loop = self._loop
         if loop is None:
             return
-        if self._idle and not loop.busy:  # one thread less to wake up
-            with HeldBack(), loop.guard:
-                try:
-                    self._hand_out()
-                except BaseException:  # of another signal's handler: it can come between any two steps
-                    self._mend()
-                    raise
-        elif self._idle or len(self._workers) < self.size:
+        if self._idle:
+            with HeldBack():
+                if loop.guard.acquire(blocking=False):  # one thread less to wake up
+                    try:
+                        self._hand_out()
+                    except BaseException:  # of another signal's handler: it can come between any two steps
+                        self._mend()
+                        raise
+                    finally:
+                        loop.guard.release()
+                    return
+        if self._idle or len(self._workers) < self.size:
             loop.call_soon(self._dispatch)
 
     # the loop thread: what becomes of chunks
@@ -142,7 +146,12 @@ class Pool(Staff):
             if chunk.received < chunk.stop and not stream.closed:
                 stream.ready.appendleft(chunk.part(chunk.received, chunk.stop))
             self._free(worker)  # first the worker, which waits for its next chunk, then the caller
-        stream.deliver(event)
+        self._tell(stream, event)
+
+    def _tell(self, stream: Stream, event: Event) -> None:
+        """Deliver an event, but not under the guard: who takes it may run other people's code."""
+        assert self._loop is not None
+        self._loop.afterwards.append((stream.take, event))
 
     def _free(self, worker: WorkerHandle) -> None:
         """A worker has finished its chunk."""
@@ -162,23 +171,23 @@ class Pool(Staff):
         stream.in_flight -= 1
         begun, done, finished = worker.accounts(chunk)
         if finished:
-            stream.deliver(Results(chunk.base + chunk.received, finished, 0.0, 0.0, False, worker.pid))
+            self._tell(stream, Results(chunk.base + chunk.received, finished, 0.0, 0.0, False, worker.pid))
         rest = done
         lost = chunk.lost + 1 if begun == chunk.first else 0  # it died before it had read the chunk
         if begun > done or lost == PATIENCE:
-            stream.deliver(Crash(chunk.base + done, worker.pid, exitcode))
+            self._tell(stream, Crash(chunk.base + done, worker.pid, exitcode))
             rest, lost = max(begun, done + 1), 0
         if rest < chunk.stop and not stream.closed:
             part = chunk.part(rest, chunk.stop)
             part.lost = lost
             stream.ready.appendleft(part)
-        stream.deliver(Changed())
+        self._tell(stream, Changed())
 
     def _break(self, error: Exception) -> None:
         """Give everybody who waits the error."""
         for stream in list(self._streams):
             stream.ready.clear()
-            stream.deliver(Broken(error))
+            self._tell(stream, Broken(error))
 
     def forget(self, stream: Stream, kill: bool) -> None:
         """A stream is closed: nothing of it begins any more, and what runs does not count as the pool's work."""
@@ -222,7 +231,7 @@ class Pool(Staff):
 
     def _joined(self) -> None:
         for stream in self._streams:
-            stream.deliver(Changed())
+            self._tell(stream, Changed())
         self._dispatch()
 
     def _wanted(self) -> bool:

@@ -14,7 +14,7 @@ import threading
 import weakref
 from collections import deque
 
-from manyhands.engine.interrupts import HeldBack
+from manyhands.engine.interrupts import HeldBack, ring, sleep
 from manyhands.engine.loop import Loop
 from manyhands.engine.mail import Mail
 from manyhands.engine.process import ForkStarter, PopenStarter, TemplateStarter, end_process, module_path
@@ -26,6 +26,7 @@ from manyhands.transport.journal import release
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from manyhands.engine.process import Starter
     from manyhands.engine.streams import Chunk
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 #: So many workers in a row may end before they were ready, then the pool gives up.
 FUTILE_STARTS = 5
+#: A worker that was told to leave and is still there is killed after so many seconds.
+LEAVE_WITHIN = 5.0
 #: A worker whose channel has closed, but whose end is not reported, is killed after so many seconds.
 REPORT_WITHIN = 2.0
 
@@ -73,7 +76,8 @@ class Staff(Mail):
         self._futile = 0
         self._resting = False  # starting workers has failed too often; not again before there are new tasks
         self._closing = False
-        self._gone = threading.Event()
+        self._gone = False
+        self._bells: list[Any] = []  # of those who wait for that
 
     # what the pool does with them
 
@@ -101,7 +105,7 @@ class Staff(Mail):
 
     def start(self) -> None:
         """Start the loop thread and ask for the workers; does not wait for them."""
-        with self.lock:
+        with HeldBack(), self.lock:
             if self._closing:
                 raise RuntimeError("the pool has been shut down; make a new one")
             if self._loop is None:
@@ -110,8 +114,7 @@ class Staff(Mail):
                         "a frozen program cannot start an interpreter for its workers: "
                         'use start_method="fork", backend="threads" or backend="serial"'
                     )
-                with HeldBack():
-                    self._begin()
+                self._begin()
 
     def _begin(self) -> None:
         """Start everything, the processes first: what else the caller loads, it loads while they start."""
@@ -166,7 +169,7 @@ class Staff(Mail):
             kill: end busy workers at once; else each finishes its chunk.
             timeout: seconds until what has not ended is killed.
         """
-        with self.lock:
+        with HeldBack(), self.lock:
             loop, first = self._loop, not self._closing
             self._closing = True
         _live.discard(self)
@@ -177,10 +180,10 @@ class Staff(Mail):
             if not kill:
                 loop.call_soon(lambda: loop.call_later(timeout, lambda: self._wind_up(True)))
         if not loop.inside():
-            self._gone.wait()
+            sleep(self._bells, lambda: self._gone)
             loop.thread.join()
             loop.close()
-            with self.lock:
+            with HeldBack(), self.lock:
                 self._loop = None
 
     # starting
@@ -286,6 +289,7 @@ class Staff(Mail):
         worker = next((each for each in self._workers.values() if each.pid == pid), None)
         if worker is None:
             return
+        retired, worker.retired = worker.retired, True  # it is given nothing any more
         self._drain(worker)
         del self._workers[worker.serial]
         self._unwatch(worker)
@@ -302,7 +306,7 @@ class Staff(Mail):
         if self._closing:
             self._check_gone()
             return
-        if not was_ready and not worker.retired:
+        if not was_ready and not retired:
             self._futile += 1
             if self._futile >= FUTILE_STARTS and self.ready_count:
                 self._resting = True  # those that are there will do
@@ -312,7 +316,7 @@ class Staff(Mail):
                     self.broken = error
                 self._give_up(error)
                 return
-        if self._wanted() or not was_ready or worker.retired:
+        if self._wanted() or not was_ready or retired:
             self._fill()
         self._dispatch()
 
@@ -367,6 +371,14 @@ class Staff(Mail):
         worker.retired = True
         worker.channel.push(wire.STOP, [])
         self._flush(worker)
+        assert self._loop is not None
+
+        def insist() -> None:
+            """What a task has left to be done at the end of its process (``atexit``) may never end."""
+            if worker.serial in self._workers and worker.pid:
+                end_process(worker.pid)
+
+        self._loop.call_later(LEAVE_WITHIN, insist)
 
     # the end
 
@@ -381,6 +393,7 @@ class Staff(Mail):
         self._idle.clear()
         assert self._loop is not None
         if kill:
+            self._break(RuntimeError("the pool was shut down while this was under way"))
             self._loop.call_later(1.0, self._kill_all)
         self._check_gone()
 
@@ -393,14 +406,15 @@ class Staff(Mail):
             self._loop.call_later(1.0, self._kill_all)
 
     def _check_gone(self) -> None:
-        if self._workers or self._gone.is_set():
+        if self._workers or self._gone:
             return
         if self._starter is not None:
             self._starter.close()
             self._starter = None
         assert self._loop is not None
         self._loop.stop()
-        self._gone.set()
+        self._gone = True
+        ring(self._bells)
 
     def abandon(self) -> None:
         """In a forked child: let go of descriptors that mean the parent's workers, without a word to them."""

@@ -162,6 +162,10 @@ class Stream:
         self.in_flight = 0
         self.closed = False
 
+    def take(self, event: Event) -> None:
+        """Deliver an event, to nobody when the stream has been closed."""
+        self.deliver(event)
+
     def post(self, definition: Definition, body: list[bytes], flags: int, count: int, base: int) -> Chunk:
         """Hand over a chunk; from any thread."""
         chunk = Chunk(self, definition, body, flags, 0, count, base)

@@ -8,8 +8,9 @@ from __future__ import annotations
 import sys
 import threading
 from collections import deque
+from time import monotonic
 
-from manyhands.engine.interrupts import HeldBack
+from manyhands.engine.interrupts import HeldBack, ring, sleep
 from manyhands.engine.streams import Broken, Crash, Results
 from manyhands.transport.errors import crash, unpack
 from manyhands.transport.outcomes import FAILED, VALUE, unplain
@@ -45,7 +46,7 @@ class Submissions:
         self._pool = pool
         self.initializer = initializer
         self._lock = threading.Lock()
-        self._idle = threading.Condition(self._lock)
+        self._bells: list[Any] = []  # of those who wait until nothing is unfinished
         self._pending: deque[Pending] = deque()
         self._running: dict[int, Future[Any]] = {}
         self._count = 0
@@ -54,6 +55,7 @@ class Submissions:
 
     def submit(self, definition: Definition, frame: bytes, future: TaskFuture) -> None:
         """Queue one task."""
+        future.pool = self._pool
         with HeldBack():  # a task that is taken from the queue is sent
             with self._lock:
                 self._pending.append((future, definition, frame))
@@ -62,8 +64,7 @@ class Submissions:
                 self._post()
 
     def unfinished(self) -> bool:
-        with self._lock:
-            return bool(self._pending or self._running)
+        return bool(self._pending or self._running)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until every future has its outcome; False when ``timeout`` seconds were not enough.
@@ -75,25 +76,29 @@ class Submissions:
 
             self.cancel_pending()
             self.fail(CancelledError("Ctrl-C has ended the program"))
-        with self._idle:
-            return self._idle.wait_for(lambda: not self._pending and not self._running, timeout)
+        deadline = None if timeout is None else monotonic() + timeout
+        while self.unfinished():
+            left = None if deadline is None else deadline - monotonic()
+            if not sleep(self._bells, lambda: not self.unfinished(), left) and left is not None and left <= 0:
+                return False
+        return True
 
     def cancel_pending(self) -> None:
         """Cancel what has not been sent."""
-        with self._lock:
+        with HeldBack(), self._lock:
             pending, self._pending = list(self._pending), deque()
-            self._idle.notify_all()
+            ring(self._bells)
         for future, _, _ in pending:
             if future.cancel():
                 future.set_running_or_notify_cancel()
 
     def fail(self, error: BaseException) -> None:
         """Give every unfinished future this exception."""
-        with self._lock:
+        with HeldBack(), self._lock:
             futures = [*self._running.values(), *(future for future, _, _ in self._pending)]
             self._running.clear()
             self._pending.clear()
-            self._idle.notify_all()
+            ring(self._bells)
         for future in futures:
             if not future.done() and (future.running() or future.set_running_or_notify_cancel()):
                 resolve(future, error=error)
@@ -122,7 +127,7 @@ class Submissions:
             for place, (future, _, _) in enumerate(group):
                 self._running[base + place] = future
             if not group and not self._pending and not self._running:
-                self._idle.notify_all()
+                ring(self._bells)
         if group:
             from manyhands.transport.frames import join
 
@@ -149,7 +154,7 @@ class Submissions:
             self._post()
         with self._lock:
             if not self._pending and not self._running:
-                self._idle.notify_all()
+                ring(self._bells)
 
     def _settle(self, index: int, kind: int, outcome: memoryview) -> None:
         future = self._pop(index)

@@ -134,7 +134,7 @@ class Call:
         self._batch: Batch | None = None  # while one runs here
         self._out = 0  # tasks that were sent and have not come back
         self._warned = False
-        self._stopped = False
+        self._stopped = self._ended = False
         self._refused: BaseException | None = None  # what the watch could not send
         self._counted = False
 
@@ -318,34 +318,40 @@ class Call:
 
     def _look(self) -> float | None:
         """In the watch's thread: is the caller stuck? Then engage the workers, stop its batch, feed them."""
-        with self._lock:
-            batch = self._batch
-            if batch is None:
-                if self._line is not None:
-                    return None
-                self._doze = min(
-                    2 * self._doze, DOZE
-                )  # the consumer is at work, or the input: not our business
-                return self._doze
-            self._doze = PATIENCE
-            due = batch.start + max(PATIENCE, 4 * batch.expected) - perf_counter()
-            if due > 0:
-                return max(due, PATIENCE)  # it is at work, not stuck
-            if self._line is None:
-                if self.source.drained() and batch.begun() == batch.size:
-                    return None
-                try:
-                    self._engage_quickly()
-                except Exception:  # what cannot travel: the caller meets it itself, and says so
-                    return None
-            assert self._line is not None
-            batch.stop()
-            self._line.limit = max(1, self.workers - 1)  # the caller has a core for itself
+        while not self._lock.acquire(timeout=DOZE):
+            if self._ended:  # Ctrl-C can come between taking a lock and having it: it may stay taken
+                return None
+        try:
+            return self._look_closely()
+        finally:
+            self._lock.release()
+
+    def _look_closely(self) -> float | None:
+        batch = self._batch
+        if batch is None:
+            if self._line is not None:
+                return None
+            self._doze = min(2 * self._doze, DOZE)  # the consumer is at work, or the input: not our business
+            return self._doze
+        self._doze = PATIENCE
+        due = batch.start + max(PATIENCE, 4 * batch.expected) - perf_counter()
+        if due > 0:
+            return max(due, PATIENCE)  # it is at work, not stuck
+        if self._line is None:
+            if self.source.drained() and batch.begun() == batch.size:
+                return None
             try:
-                if self._line.ready:
-                    self._feed(pull=False)
-            except Exception as error:
-                self._refused = error
+                self._engage_quickly()
+            except Exception:  # what cannot travel: the caller meets it itself, and says so
+                return None
+        assert self._line is not None
+        batch.stop()
+        self._line.limit = max(1, self.workers - 1)  # the caller has a core for itself
+        try:
+            if self._line.ready:
+                self._feed(pull=False)
+        except Exception as error:
+            self._refused = error
         return None  # deliver() wakes it when there is room for more
 
     def _engage_quickly(self) -> None:
@@ -500,6 +506,7 @@ class Call:
         )
 
     def _end(self, kill: bool) -> None:
+        self._ended = True
         if self._watch is not None:
             self._watch.stop()
         if self._line is not None:
