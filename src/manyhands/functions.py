@@ -471,7 +471,7 @@ class ParallelFunction(Generic[P, R]):
         self, iterables: tuple[Any, ...], constants: dict[str, Any], shape: int, *, star: bool = False
     ) -> list[Any]:
         items = iterables[0]
-        if shape == ONE and type(items) in PLAIN and len(items) < 2 and not self.settings.isolated:
+        if shape == ONE and type(items) in PLAIN and len(items[:2]) < 2 and not self.settings.isolated:
             return self._at_most_one(items, constants)
         try:
             runs: list[list[Any]] = list(self._call(iterables, constants, shape, star=star).runs())

@@ -373,3 +373,40 @@ def test_first_results_come_before_the_input_ends() -> None:
     from itertools import count
 
     assert list(islice(parallel_map(functions.triple, max_workers=2).imap(count()), 5)) == [0, 3, 6, 9, 12]
+
+
+class Heavy:
+    """An item whose instances are counted while they live."""
+
+    alive = 0
+    most = 0
+
+    def __init__(self) -> None:
+        Heavy.alive += 1
+        Heavy.most = max(Heavy.most, Heavy.alive)
+        self.load = bytes(1 << 20)
+
+    def __del__(self) -> None:
+        Heavy.alive -= 1
+
+
+class TestReadAhead:
+    def test_items_are_let_go_of_when_they_are_done(self) -> None:
+        """Large ones most of all: no more of them are held than what the workers have in hand."""
+        Heavy.alive = Heavy.most = 0
+        function = parallel_map(functions.nothing_of, max_workers=2, initializer=functions.nothing)
+        for _ in function.imap(Heavy() for _ in range(300)):
+            pass
+        assert Heavy.most < 100
+
+    def test_a_range_longer_than_any_memory_is_an_input_like_any(self, way: Way) -> None:
+        results = way(functions.triple).imap(range(10**30))
+        assert [next(results) for _ in range(3)] == [0, 3, 6]
+        results.close()
+
+    def test_a_length_that_cannot_be_told_does_not_matter(self, way: Way) -> None:
+        class Odd(list[int]):
+            def __len__(self) -> int:
+                raise NotImplementedError
+
+        assert way(functions.triple).map(Odd([1, 2])) == [3, 6]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 import traceback
 from collections.abc import Iterable, Iterator
 from itertools import count
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from manyhands import RemoteTraceback
+from manyhands import RemoteTraceback, parallel_map
 from tests.contract import functions
 from tests.contract.conftest import Way
 
@@ -227,3 +228,39 @@ class TestSource:
         with pytest.raises(LookupError):
             collect(backend_way(functions.three).imap([1, 2, 3], self.source(2, LookupError())), found)
         assert found == [(1, 0, 0), (2, 1, 0)]
+
+
+class Unpacks:
+    """An item of ``starmap`` that may refuse to be unpacked."""
+
+    def __init__(self, x: int, error: Exception | None = None) -> None:
+        self.x, self.error = x, error
+
+    def __iter__(self) -> Iterator[int]:
+        if self.error is not None:
+            raise self.error
+        return iter((self.x,))
+
+
+def test_an_item_that_cannot_be_unpacked_fails_when_its_turn_has_come(way: Way) -> None:
+    items = [Unpacks(x) for x in range(7)] + [Unpacks(7, ValueError("seven"))]
+    with pytest.raises(ValueError, match="seven") as caught:
+        way(functions.fail_at).starmap(items)
+    assert "item 7" in caught.value.__notes__[0]
+    with pytest.raises(KeyError) as earlier:
+        way(functions.fail_at).starmap(items, bad=(3,))
+    assert "item 3" in earlier.value.__notes__[0]
+
+
+def test_a_late_failure_out_of_order_is_noted_however_much_came_before() -> None:
+    function = parallel_map(slow_first, max_workers=2, chunksize=1, initializer=functions.nothing)
+    with pytest.raises(ZeroDivisionError) as caught:
+        for _ in function.imap_unordered(range(200)):
+            pass
+    assert "item 0" in caught.value.__notes__[0]
+
+
+def slow_first(x: int) -> float:
+    """The first one fails, when most of the others are done."""
+    time.sleep(0.4 if x == 0 else 0.001)
+    return 1 / x

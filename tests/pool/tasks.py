@@ -513,3 +513,11 @@ memory: dict[str, object] = {}
 
 def identity_of_large() -> int:
     return id(memory["large"])
+
+
+def stay_on() -> int:
+    """Leave something to be done at the end of the process that takes very long."""
+    import atexit
+
+    atexit.register(time.sleep, 1000)
+    return os.getpid()

@@ -19,7 +19,16 @@ from typing import Any
 
 import pytest
 
-from manyhands import OptionsError, ProcessPool, UnpicklableError, WorkerCrashedError, cpu_count
+import manyhands
+from manyhands import (
+    OptionsError,
+    ProcessPool,
+    UnpicklableError,
+    WorkerCrashedError,
+    cpu_count,
+    parallel_map,
+)
+from manyhands.engine import staff
 from tests.conftest import PROC, descendants
 from tests.pool import tasks
 from tests.pool.conftest import PATIENCE, Meeting
@@ -657,3 +666,36 @@ def test_a_program_that_reaps_every_child_does_not_disturb_it(method: str) -> No
         finally:
             stop.set()
             thread.join()
+
+
+def test_a_worker_that_is_told_to_leave_and_does_not_is_replaced_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(staff, "LEAVE_WITHIN", 0.1)
+    with ProcessPool(1, max_tasks_per_child=1) as pool:
+        pids = {pool.submit(tasks.stay_on).result(PATIENCE) for _ in range(3)}
+    assert len(pids) == 3
+
+
+def test_a_call_that_is_under_way_when_the_pools_are_shut_down_is_told(meeting: Meeting) -> None:
+    errors: list[BaseException] = []
+    function = parallel_map(tasks.hold, max_workers=2, initializer=tasks.nothing)
+
+    def mapping() -> None:
+        try:
+            function.map([meeting.reports] * 50, [meeting.gate] * 50)
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=mapping)
+    thread.start()
+    meeting.next()
+    manyhands.shutdown()
+    thread.join(PATIENCE)
+    assert [type(error) for error in errors] == [RuntimeError]
+    assert "shut down" in str(errors[0])
+
+
+def test_map_refuses_what_cannot_be_called(pool: ProcessPool) -> None:
+    with pytest.raises(TypeError, match="map needs a function"):
+        pool.map(5, [1])  # type: ignore[arg-type]

@@ -622,3 +622,48 @@ def test_the_pool_listens_on_no_socket_and_leaves_no_name(tmp_path: Path) -> Non
             if f"socket:[{fields[6]}]" in sockets:
                 assert int(fields[3], 16) & 0x10000 == 0, "a listening socket"
                 assert len(fields) == 7, "a socket with a name"
+
+
+def test_the_main_thread_stays_the_main_thread(run_program: Program) -> None:
+    """Up to 3.12, ``threading`` takes the thread that first imports it for the main thread: not that of a watch."""
+    ran = run_program(
+        """
+        import _thread, sys, time
+        from manyhands import parallel_map
+
+        assert "threading" not in sys.modules or sys.version_info >= (3, 13)
+
+        @parallel_map(max_workers=2)
+        def slowly(x):
+            time.sleep(0.02)
+            return x
+
+        slowly.map(range(20))
+        import threading
+        print(threading.main_thread().ident == _thread.get_ident(), threading.current_thread().name)
+        slowly.map(range(20))
+        """
+    )
+    assert (ran.out, ran.err, ran.code) == ("True MainThread\n", "", 0)
+
+
+def test_a_forked_child_does_not_wait_for_its_parents_futures(run_program: Program) -> None:
+    ran = run_program(
+        """
+        import os, sys, warnings
+        from manyhands import ProcessPool
+
+        warnings.simplefilter("ignore")
+        read, write = os.pipe()
+        pool = ProcessPool(1, start_method="fork")
+        future = pool.submit(os.read, read, 1)
+        pool.shutdown(wait=False)
+        child = os.fork()
+        if not child:
+            sys.exit(3)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        os.write(write, b"x")
+        print(future.result())
+        """
+    )
+    assert (ran.out, ran.err, ran.code) == ("3\nb'x'\n", "", 0)

@@ -164,6 +164,8 @@ class ProcessPool(Executor):
             ...     list(pool.map(abs, [-1, 2]))
             [1, 2]
         """
+        if not callable(fn):
+            raise TypeError(f"map needs a function, not {fn!r:.60} (a {type(fn).__name__})")
         for name, value in (("chunksize", chunksize), ("buffersize", buffersize)):
             validated({name: value})
         deadline = None if timeout is None else timeout + monotonic()

@@ -36,8 +36,9 @@ if TYPE_CHECKING:
 #: Where ``imap`` has no ``buffersize``, results may wait for their consumer up to so many tasks, or what so many
 #: chunks for each worker hold, whichever is more.
 WINDOW_TASKS, WINDOW_CHUNKS = 64, 4
-#: ... but no more than the workers do in so many seconds.
+#: ... but no more than the workers do in so many seconds, nor than so many bytes, unless that would leave a worker idle.
 WINDOW_TIME = 0.25
+WINDOW_BYTES = 64 << 20
 #: An iterator that takes longer than this to give a few items is not asked for more than needed.
 QUICK = 0.000_200
 #: Tasks this cheap, all together, are not worth a watch: seconds.
@@ -128,10 +129,13 @@ class Call:
         self._next = 0  # the index that is handed out next
         self._handed = 0  # how many were handed out
         self._failure: tuple[int, BaseException] | None = None  # index and exception
-        self._items: dict[int, Sequence[Any]] = {}  # of chunks that are out, for notes
+        self._items: dict[
+            int, tuple[Sequence[Any], list[int]]
+        ] = {}  # of chunks that are out, for notes, and how many are
         self._watch: Watch | None = None
         self._doze = PATIENCE
         self._batch: Batch | None = None  # while one runs here
+        self._result_size = 0.0  # bytes of a result, of late
         self._out = 0  # tasks that were sent and have not come back
         self._warned = False
         self._stopped = self._ended = False
@@ -246,7 +250,9 @@ class Call:
         planner, few = self.planner, WINDOW_CHUNKS * self.workers
         tasks = max(WINDOW_TASKS, few * max(planner.chunk(None), planner.last_batch))
         # Nobody knows whether the consumer wants them all: no more than the workers do in a while.
-        return max(few, min(tasks, int(self.workers * WINDOW_TIME / (planner.cost or 1e-9))))
+        tasks = max(few, min(tasks, int(self.workers * WINDOW_TIME / (planner.cost or 1e-9))))
+        size = max(self._result_size, planner.bytes_per_task, 1.0)
+        return min(tasks, max(self.workers + 1, int(WINDOW_BYTES / size)))
 
     # here
 
@@ -358,6 +364,8 @@ class Call:
         """Engage from the watch's thread, while the caller's thread has the interpreter most of the time."""
         import sys
 
+        assert self._watch is not None
+        self._watch.load_threading()
         interval = sys.getswitchinterval()
         sys.setswitchinterval(
             min(interval, 0.000_1)
@@ -401,6 +409,9 @@ class Call:
             count = min(planner.chunk(source.remaining()), self._room() - (source.position - self._handed))
             if count < 1:
                 return
+            if pull:  # what takes its time is sent as it comes
+                source.look_ahead(count, QUICK)
+                count = min(count, max(1, source.at_hand()))
             index, items = source.take(count, pull=pull)
             if not len(items):
                 return
@@ -408,7 +419,7 @@ class Call:
             start = perf_counter()
             packed, size = line.pack(items)
             planner.packed(len(items), perf_counter() - start, size)
-            self._items[index] = items
+            self._items[index] = items, [len(items)]
             self._out += len(items)
             line.send(packed, len(items), index)
             if pull and not self._inbox.empty():
@@ -435,6 +446,7 @@ class Call:
 
             self._out -= 1
             self._fail(event.index, self._noted(crash(event.pid, event.exitcode), event.index, event.pid))
+            self._forget(event.index, 1)
         elif kind == "Broken":
             raise event.error
 
@@ -469,10 +481,9 @@ class Call:
         if event.mutated and not self._warned:
             self._warned = True
             self._warn_mutated()
-        if len(self._items) > 64:
-            self._items = {
-                start: items for start, items in self._items.items() if start + len(items) > self._next
-            }
+        self._forget(event.first, len(event.outcomes))
+        if self.lazy and event.outcomes and hasattr(event.outcomes, "data"):
+            self._result_size += (len(event.outcomes.data) / len(event.outcomes) - self._result_size) / 2
 
     def _fail(self, index: int, error: BaseException) -> None:
         """Remember the first failing item in input order."""
@@ -482,12 +493,21 @@ class Call:
     def _noted(self, error: BaseException, index: int, worker: int) -> BaseException:
         from manyhands.scheduling.failures import note
 
-        for start, items in self._items.items():
+        for start, (items, _) in self._items.items():
             if start <= index < start + len(items):
                 return note(
                     error, index, self.job.name, items[index - start], self.job.shape, f"in worker {worker}"
                 )
         return error
+
+    def _forget(self, index: int, count: int) -> None:
+        """Let go of the items of a chunk when the last of its tasks is done."""
+        for start, (items, out) in self._items.items():
+            if start <= index < start + len(items):
+                out[0] -= count
+                if not out[0]:
+                    del self._items[start]
+                return
 
     def _warn_mutated(self) -> None:
         import warnings

@@ -26,7 +26,10 @@ def note(error: BaseException, index: int, name: str, item: Any, shape: int, whe
     if shape == 0:
         words = [safe_repr(item, LONGEST)]
     elif shape == 1:
-        words = [safe_repr(part, LONGEST) for part in item]
+        try:
+            words = [safe_repr(part, LONGEST) for part in item]
+        except Exception:  # that is what is wrong with it
+            words = ["*" + safe_repr(item, LONGEST)]
     else:
         words = [safe_repr(part, LONGEST) for part in item[0]] + [
             f"{key}={safe_repr(part, LONGEST)}" for key, part in item[1].items()

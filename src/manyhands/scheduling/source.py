@@ -65,9 +65,13 @@ class Source:
         self._pulled: deque[Any] = deque()
         self._returned: list[tuple[int, list[Any]]] = []
         if len(iterables) == 1 and type(iterables[0]) in PLAIN:
-            self.sequence = iterables[0]  # type: ignore[assignment]
-            self.total = len(self.sequence)  # type: ignore[arg-type]
-            return
+            try:
+                self.total = len(iterables[0])  # type: ignore[arg-type]
+            except OverflowError:  # a range longer than any memory: as good as endless
+                pass
+            else:
+                self.sequence = iterables[0]  # type: ignore[assignment]
+                return
         for place, iterable in enumerate(iterables):
             if not hasattr(iterable, "__iter__") and not hasattr(iterable, "__getitem__"):
                 raise TypeError(
@@ -77,7 +81,7 @@ class Source:
         self._iterator = iter(iterables[0]) if len(iterables) == 1 else zip(*iterables, strict=False)
         try:
             self.total = min(len(iterable) for iterable in iterables)  # type: ignore[arg-type]
-        except TypeError:
+        except Exception:  # none, or whatever a __len__ of somebody's raises: the loop does not ask for it
             pass
 
     def remaining(self) -> int | None:
@@ -123,10 +127,18 @@ class Source:
 
     def look_ahead(self, count: int, patience: float) -> None:
         """Pull up to ``count`` items without handing them out, unless the iterator takes its time."""
-        if self.sequence is None:
-            start = perf_counter()
-            while len(self._pulled) < count and not self.exhausted and perf_counter() - start < patience:
-                self._pull(1)
+        if self.sequence is not None:
+            return
+        start, burst = perf_counter(), 1
+        while len(self._pulled) < count and not self.exhausted and perf_counter() - start < patience:
+            self._pull(min(burst, count - len(self._pulled)))
+            burst *= 2  # as many again take about as long again
+
+    def at_hand(self) -> int:
+        """How many items can be taken without asking an iterator for them."""
+        if self.sequence is not None:
+            return len(self.sequence) - self.position
+        return len(self._pulled) + sum(len(items) for _, items in self._returned)
 
     def give_back(self, index: int, items: Sequence[Any]) -> None:
         """Take items back that were handed out and not run."""
@@ -151,10 +163,29 @@ class Source:
 
 
 def _arguments(item: Any) -> Any:
-    """An item of ``starmap`` as a tuple; what is no iterable is left for the call to complain about."""
+    """An item of ``starmap`` as a tuple; what raises instead raises when its turn has come."""
     if type(item) is tuple:
         return item
     try:
         return tuple(item)
     except TypeError:
         return item
+    except Exception as error:
+        return FailedItem(error)
+
+
+class FailedItem:
+    """Stands for an item of ``starmap`` that cannot be unpacked.
+
+    Args:
+        error: what it raises.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def __iter__(self) -> Any:
+        raise self.error
+
+    def __repr__(self) -> str:
+        return f"<an item that raises {type(self.error).__name__}>"

@@ -12,6 +12,7 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
 #: The first look comes after so many seconds; workers are engaged when the caller has not come up for air by then.
 PATIENCE = 0.001
@@ -27,6 +28,7 @@ class Watch:
 
     def __init__(self, look: Callable[[], float | None], patience: float = 0.0) -> None:
         self._look = look
+        self._maker = _thread.get_ident()
         self._patience = max(PATIENCE, patience)
         self._bell = _thread.allocate_lock()
         self._bell.acquire()
@@ -38,6 +40,24 @@ class Watch:
         except RuntimeError:  # no more threads to be had: then nobody watches
             self._stopped = True
             self.ended.release()
+
+    def load_threading(self) -> None:
+        """Have ``threading`` loaded, with the thread that made this watch for its main thread.
+
+        Up to Python 3.12 it takes the thread that imports it for that (bpo-1596321), which here would be the watch's: then
+        ``main_thread()`` is wrong for the whole program. It is dear, so that a call which needs no workers does without.
+        """
+        if sys.version_info >= (3, 13) or "threading" in sys.modules:
+            return
+        import threading
+
+        main: Any = threading._main_thread  # type: ignore[attr-defined]
+        active: Any = threading._active  # type: ignore[attr-defined]
+        active.pop(main._ident, None)
+        main._ident = self._maker
+        active[self._maker] = main
+        main._tstate_lock = _thread.allocate_lock()  # that of the watch's thread is released when it ends
+        main._tstate_lock.acquire()
 
     def wake(self) -> None:
         """Have a look now."""

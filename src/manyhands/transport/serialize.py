@@ -85,6 +85,8 @@ class Encoder:
             items: the items.
             tuples: each item is a tuple of arguments, which is looked into.
         """
+        if tuples and set(map(type, items)) != {tuple}:
+            return None
         if set(map(type, chain.from_iterable(items) if tuples else items)) <= ATOMIC:
             try:
                 return marshal.dumps(list(items), 2)
