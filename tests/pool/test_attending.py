@@ -239,17 +239,24 @@ def test_a_worker_that_is_to_be_replaced_is_replaced() -> None:
 def test_waiting_in_a_callback_is_refused_rather_than_waited_for_for_ever(
     pool: ProcessPool, meeting: Meeting
 ) -> None:
-    found: Queue[object] = Queue()
+    found: Queue[Any] = Queue()
 
     def called_back(_: Any) -> None:
+        other = pool.submit(tasks.hold, meeting.reports, meeting.gate)
+        found.put(other)
         try:
-            found.put(pool.submit(tasks.hold, meeting.reports, meeting.gate).result(PATIENCE))
+            found.put(other.result(PATIENCE))
         except RuntimeError as error:
             found.put(error)
 
-    pool.submit(tasks.double, 1).add_done_callback(called_back)
+    future = pool.submit(tasks.hold, meeting.reports, meeting.gate)
+    meeting.next()
+    future.add_done_callback(called_back)
+    meeting.let_go()
+    other = found.get(timeout=PATIENCE)
     assert "waiting for a task in a callback" in str(found.get(timeout=PATIENCE))
     meeting.let_go()
+    assert other.result(PATIENCE) is None
 
 
 @pytest.fixture

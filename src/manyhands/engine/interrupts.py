@@ -53,6 +53,16 @@ class HeldBack:
         self._came = True
 
 
+def leave_to_main_thread() -> None:
+    """Have this thread take no SIGINT.
+
+    A signal goes to any thread that does not block it. If another than the main thread takes it, the main thread hears of it
+    only when it runs Python code again: not while it waits for a lock.
+    """
+    if hasattr(_signal, "pthread_sigmask"):
+        _signal.pthread_sigmask(_signal.SIG_BLOCK, {_SIGINT})
+
+
 def ring(bells: list[LockType]) -> None:
     """Wake up all who sleep by these bells; what they wait for has come."""
     try:

@@ -15,6 +15,7 @@ from collections import deque
 from time import monotonic
 
 from manyhands.engine.descriptors import pair
+from manyhands.engine.interrupts import leave_to_main_thread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -138,6 +139,7 @@ class Loop:
         self._waker.close()
 
     def _run(self) -> None:
+        leave_to_main_thread()
         while self._running:
             for key, events in self._selector.select(self._patience()):
                 reader, writer = key.data

@@ -6,6 +6,7 @@ slow, the caller's thread is stuck in it and cannot engage the workers; the watc
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # signal costs an import of enum
 import _thread
 import sys
 
@@ -76,6 +77,8 @@ class Watch:
                 pass
 
     def _run(self) -> None:
+        if hasattr(_signal, "pthread_sigmask"):  # Ctrl-C is the main thread's, see engine.interrupts
+            _signal.pthread_sigmask(_signal.SIG_BLOCK, {_signal.SIGINT})
         patience: float | None = self._patience
         try:
             while True:
