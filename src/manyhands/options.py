@@ -125,8 +125,15 @@ def validated(changes: dict[str, Any]) -> dict[str, Any]:
     changes = dict(changes)
     if "mp_context" in changes:
         context = changes.pop("mp_context")
+        if context is not None and not isinstance(context, str):
+            if not hasattr(context, "get_start_method"):
+                raise TypeError(
+                    f"mp_context must be a multiprocessing context or the name of a start method, not {context!r:.60} "
+                    f"(a {type(context).__name__})"
+                )
+            context = context.get_start_method()
         if context is not None:
-            changes["start_method"] = context if isinstance(context, str) else context.get_start_method()
+            changes["start_method"] = context
     for name, value in changes.items():
         if name not in _CHECKS:
             raise _unknown(name)

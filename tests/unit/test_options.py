@@ -246,3 +246,8 @@ def test_options_travel() -> None:
     options = parallel_map(work, chunksize=3, initializer=print, initargs=(1,)).settings
     assert pickle.loads(pickle.dumps(options)) == options
     assert isinstance(options, Options)
+
+
+def test_a_context_that_is_none_is_refused() -> None:
+    with pytest.raises(TypeError, match="mp_context must be a multiprocessing context"):
+        ProcessPool(mp_context=5)

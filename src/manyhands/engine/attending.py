@@ -7,9 +7,10 @@
     result: look, look, ... sleep <────── DONE ────────────┘        (the loop thread sleeps on)
 
 A result that comes by way of the loop thread wakes two threads one after the other. For a single task that somebody waits
-for at once, the waiting thread takes over the channel of the worker (``Staff.attend``), looks for the answer a while before
-it goes to sleep, takes it in as the loop thread would, and gives the channel back. In all other cases, and wherever anything
-is unusual, it waits as for any future.
+for at once, the waiting thread takes over the channel of the worker (``Mail.attend``), looks for the answer a while before
+it goes to sleep, and gives the channel back. It takes the answer in as the loop thread would, if that calls nobody's code (a
+number, a string; no callbacks); else it leaves that to the loop thread. In all other cases, and wherever anything is unusual,
+it waits as for any future.
 
 Used by ``submissions``; ``pool`` knows nothing of futures.
 """
