@@ -109,9 +109,8 @@ class Mail:
         assert self._loop is not None
         try:
             self._drain(worker)  # that there will be no more, the loop finds out as well
-        except (
-            BaseException
-        ):  # of another signal's handler: what was on its way is lost, and so is the worker
+        except BaseException:
+            # Of another signal's handler: what was on its way is lost, and so is the worker.
             if worker.pid:
                 end_process(worker.pid)
             raise
@@ -122,10 +121,8 @@ class Mail:
     # the loop thread, and callers that hold its guard
 
     def _readable(self, worker: WorkerHandle) -> None:
-        if (
-            worker.reader is not None or worker.gone
-        ):  # left to another thread, or while this one was waking up
-            return
+        if worker.reader is not None or worker.gone:
+            return  # left to another thread, or it went while this one was waking up
         if self._drain(worker):
             return
         self._unwatch(worker)

@@ -64,7 +64,9 @@ class Submissions:
                 self._post()
 
     def unfinished(self) -> bool:
-        return bool(self._pending or self._running)
+        """Whether any future has no outcome yet."""
+        with HeldBack(), self._lock:  # between the two a task is in neither
+            return bool(self._pending or self._running)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until every future has its outcome; False when ``timeout`` seconds were not enough.
@@ -77,11 +79,13 @@ class Submissions:
             self.cancel_pending()
             self.fail(CancelledError("Ctrl-C has ended the program"))
         deadline = None if timeout is None else monotonic() + timeout
-        while self.unfinished():
-            left = None if deadline is None else deadline - monotonic()
-            if not sleep(self._bells, lambda: not self.unfinished(), left) and left is not None and left <= 0:
+        while not sleep(self._bells, self._idle, None if deadline is None else deadline - monotonic()):
+            if deadline is not None and monotonic() >= deadline:
                 return False
         return True
+
+    def _idle(self) -> bool:
+        return not self.unfinished()
 
     def cancel_pending(self) -> None:
         """Cancel what has not been sent."""
