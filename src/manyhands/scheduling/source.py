@@ -86,10 +86,9 @@ class Source:
 
     def remaining(self) -> int | None:
         """Items not handed out yet; None when nobody can know."""
-        returned = sum(len(items) for _, items in self._returned)
         if self.exhausted:
-            return returned + len(self._pulled)
-        return None if self.total is None else max(0, self.total - self.position) + returned
+            return self.at_hand()
+        return None if self.total is None else max(0, self.total - self.position) + self._given_back()
 
     def drained(self) -> bool:
         """Tell whether everything has been handed out."""
@@ -136,9 +135,11 @@ class Source:
 
     def at_hand(self) -> int:
         """How many items can be taken without asking an iterator for them."""
-        if self.sequence is not None:
-            return len(self.sequence) - self.position
-        return len(self._pulled) + sum(len(items) for _, items in self._returned)
+        found = len(self._pulled) if self.sequence is None else len(self.sequence) - self.position
+        return found + self._given_back()
+
+    def _given_back(self) -> int:
+        return sum(len(items) for _, items in self._returned)
 
     def give_back(self, index: int, items: Sequence[Any]) -> None:
         """Take items back that were handed out and not run."""
