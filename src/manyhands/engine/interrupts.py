@@ -33,7 +33,9 @@ class HeldBack:
         self._came = False
         self._handler: Any = None
         handler = _signal.getsignal(_SIGINT)
-        if callable(handler):
+        if (
+            callable(handler) and getattr(handler, "__func__", None) is not HeldBack._note
+        ):  # held back already
             try:
                 _signal.signal(_SIGINT, self._note)
             except (

@@ -6,9 +6,10 @@ slow, the caller's thread is stuck in it and cannot engage the workers; the watc
 
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found]  # signal costs an import of enum
 import _thread
 import sys
+
+from manyhands.engine.interrupts import leave_to_main_thread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,8 +78,7 @@ class Watch:
                 pass
 
     def _run(self) -> None:
-        if hasattr(_signal, "pthread_sigmask"):  # Ctrl-C is the main thread's, see engine.interrupts
-            _signal.pthread_sigmask(_signal.SIG_BLOCK, {_signal.SIGINT})
+        leave_to_main_thread()
         patience: float | None = self._patience
         try:
             while True:
