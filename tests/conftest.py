@@ -166,6 +166,9 @@ def shut_down_shared_pools() -> None:
         import manyhands
 
         manyhands.shutdown()
+    threads = sys.modules.get("manyhands.backends.threads")
+    if threads is not None:
+        threads.shutdown()
 
 
 def left_behind(before: Belongings, mark: str, folder: Path) -> list[str]:

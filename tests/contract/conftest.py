@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -77,12 +76,3 @@ def backend_way(request: pytest.FixtureRequest) -> Way:
 def process_way(request: pytest.FixtureRequest) -> Way:
     """The ways that use processes."""
     return Way(request.param, WAYS[request.param])
-
-
-@pytest.fixture(autouse=True)
-def threads_end() -> Iterator[None]:
-    """After each test the shared threads are ended."""
-    yield
-    threads = sys.modules.get("manyhands.backends.threads")
-    if threads is not None:
-        threads.shutdown()

@@ -1,7 +1,8 @@
 """A call in virtual time: the real planner and the real arithmetic of moving, on a machine that exists only as numbers.
 
 A discrete-event simulation. Decisions are the package's own (``Planner``, ``worth_moving``, ``cut``, ...), asked for in the order
-in which ``scheduling.call`` and ``engine.pool`` ask; what they decide about is modelled:
+in which ``scheduling.call`` and ``engine.pool`` ask, with one exception: the watch here goes by ``Planner.look_again`` and
+``worth_feeding``, where ``Call`` waits for four times what a batch should take, and feeds. What is decided about is modelled:
 
 * the caller is one thread: it packs and sends chunks and takes in results, one after the other (half of ``PER_CHUNK`` for a
   chunk on its way there, half for its results), or runs a batch of tasks itself;
@@ -26,6 +27,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from manyhands.engine import streams
 from manyhands.engine.moving import cut, look_again, work_left, worth_moving
 from manyhands.scheduling.call import TRIFLE
 from manyhands.scheduling.chunks import PER_CHUNK, ROUND_TRIP, SHIP, Planner
@@ -99,6 +101,8 @@ class Machine:
 
 class Chunk:
     """Tasks that travel together, or a part of such."""
+
+    pace = streams.Chunk.pace
 
     __slots__ = ("arrived", "ends", "first", "limit", "seen", "seen_at", "sent_at", "stolen", "stop")
 
@@ -447,8 +451,7 @@ class Simulation:
             begun, elapsed = self._begun(chunk), self.now - chunk.sent_at
             if begun >= chunk.stop:
                 continue
-            pace = (self.now - chunk.seen_at) / max(1, begun - chunk.seen) if chunk.seen >= 0 else 0.0
-            chunk.seen, chunk.seen_at = begun, self.now
+            pace = chunk.pace(begun, self.now)
             figures = begun - chunk.first, chunk.stop - chunk.first, elapsed, pace
             if worth_moving(*figures):
                 if best is None or work_left(*figures) > best[0]:

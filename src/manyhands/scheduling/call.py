@@ -493,21 +493,27 @@ class Call:
     def _noted(self, error: BaseException, index: int, worker: int) -> BaseException:
         from manyhands.scheduling.failures import note
 
-        for start, (items, _) in self._items.items():
-            if start <= index < start + len(items):
-                return note(
-                    error, index, self.job.name, items[index - start], self.job.shape, f"in worker {worker}"
-                )
-        return error
+        start = self._start_of(index)
+        if start is None:
+            return error
+        item = self._items[start][0][index - start]
+        return note(error, index, self.job.name, item, self.job.shape, f"in worker {worker}")
 
     def _forget(self, index: int, count: int) -> None:
         """Let go of the items of a chunk when the last of its tasks is done."""
-        for start, (items, out) in self._items.items():
+        start = self._start_of(index)
+        if start is not None:
+            out = self._items[start][1]
+            out[0] -= count
+            if not out[0]:
+                del self._items[start]
+
+    def _start_of(self, index: int) -> int | None:
+        """The index of the first task of the chunk that a task is in, while that is out."""
+        for start, (items, _) in self._items.items():
             if start <= index < start + len(items):
-                out[0] -= count
-                if not out[0]:
-                    del self._items[start]
-                return
+                return start
+        return None
 
     def _warn_mutated(self) -> None:
         import warnings
