@@ -1,8 +1,7 @@
 """A call in virtual time: the real planner and the real arithmetic of moving, on a machine that exists only as numbers.
 
 A discrete-event simulation. Decisions are the package's own (``Planner``, ``worth_moving``, ``cut``, ...), asked for in the order
-in which ``scheduling.call`` and ``engine.pool`` ask, with one exception: the watch here goes by ``Planner.look_again`` and
-``worth_feeding``, where ``Call`` waits for four times what a batch should take, and feeds. What is decided about is modelled:
+in which ``scheduling.call`` and ``engine.pool`` ask. What is decided about is modelled:
 
 * the caller is one thread: it packs and sends chunks and takes in results, one after the other (half of ``PER_CHUNK`` for a
   chunk on its way there, half for its results), or runs a batch of tasks itself;
@@ -315,12 +314,13 @@ class Simulation:
 
     def _stand_watch(self, tasks: int) -> None:
         """``Call._stand_watch``."""
+        cost = self.planner.cost
         if self._watched is None and not self._engaged:
-            remaining, cost = self._remaining(), self.planner.cost
+            remaining = self._remaining()
             trifle = cost is not None and remaining is not None and (remaining + tasks) * cost < TRIFLE
             self._watched = True if not trifle and not self._drained() else None
         if self._watched:
-            self._alarm(PATIENCE)
+            self._alarm(max(PATIENCE, tasks * (cost or 0.0)))
 
     def _alarm(self, wait: float) -> None:
         """Have the watch look up after so many seconds."""

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from typing import Any, ParamSpec, TypeVar
 
+    from manyhands.engine.streams import Definition
+
     P = ParamSpec("P")
     T = TypeVar("T")
 
@@ -121,18 +123,15 @@ class ProcessPool(Executor):
         if not callable(fn):
             raise TypeError(f"submit needs a function, not {fn!r:.60} (a {type(fn).__name__})")
         self._pool.check_owner()
-        with HeldBack(), self._lock:
-            if self._shut_down:
-                raise RuntimeError("cannot schedule new futures after shutdown: the pool has been shut down")
-            if self._pool.broken is not None:
-                raise self._pool.broken
-            if self._submissions is None:
-                self._pool.by_value = reference(fn) is None
-                self._submissions = Submissions(self._pool, self._initializer)
-                self._held.append(self._submissions)
-            submissions = self._submissions
-        future: TaskFuture = TaskFuture()
-        queue(submissions, fn, args, kwargs, future)
+        future = TaskFuture()
+        if self._submissions is None:
+            self._pool.by_value = reference(fn) is None
+            self._open_way()  # workers start while the rest is loaded
+        packed = pack_task(fn, args, kwargs, self._initializer, future)
+        with HeldBack():
+            submissions = self._open_way()
+            if packed is not None:
+                submissions.submit(*packed, future)
         return future
 
     def map(
@@ -233,6 +232,23 @@ class ProcessPool(Executor):
                 return
         self._let_go()
 
+    def _open_way(self) -> Submissions:
+        """The way to the workers, made if there is none yet.
+
+        Raises:
+            RuntimeError: the pool has been shut down.
+            BrokenProcessPool: the initializer has failed.
+        """
+        with HeldBack(), self._lock:
+            if self._shut_down:
+                raise RuntimeError("cannot schedule new futures after shutdown: the pool has been shut down")
+            if self._pool.broken is not None:
+                raise self._pool.broken
+            if self._submissions is None:
+                self._submissions = Submissions(self._pool, self._initializer)
+                self._held.append(self._submissions)
+            return self._submissions
+
     def _close(self) -> Submissions | None:
         """Take no more tasks; return those there are, if they are this process's."""
         if (
@@ -256,10 +272,12 @@ class ProcessPool(Executor):
         return f"<ProcessPool of {self._pool.size}{', shut down' if self._shut_down else ''}>"
 
 
-def queue(submissions: Submissions, function: Any, args: Any, kwargs: Any, future: TaskFuture) -> None:
-    """Pack one task and queue it; what cannot be packed is the future's exception."""
+def pack_task(
+    function: Any, args: Any, kwargs: Any, initializer: Any, future: TaskFuture
+) -> tuple[Definition, bytes] | None:
+    """Return one task as it is sent; None: it cannot be packed, which is now the future's exception."""
     try:
-        definition = define(function, {}, submissions.initializer)
+        definition = define(function, {}, initializer)
         encoder = Encoder({}, learn=True)
         try:
             frame = encoder.encode((args, kwargs))
@@ -273,8 +291,8 @@ def queue(submissions: Submissions, function: Any, args: Any, kwargs: Any, futur
             raise
         future.set_running_or_notify_cancel()
         future.set_exception(error)
-        return
-    submissions.submit(definition, frame, future)
+        return None
+    return definition, frame
 
 
 def run_chunk(function: Callable[..., T], chunk: list[tuple[Any, ...]]) -> list[T]:

@@ -31,13 +31,14 @@ class Batch:
         ([], 1)
     """
 
-    __slots__ = ("_left", "expected", "iterator", "size", "start")
+    __slots__ = ("_left", "expected", "iterator", "size", "start", "stopped")
 
     def __init__(self, items: Sequence[Any], expected: float) -> None:
         self.iterator: Any = iter(items)
         self.size = len(items)
         self.expected = expected
         self.start = perf_counter()
+        self.stopped = False
         self._left: int | None = None
 
     def begun(self) -> int:
@@ -45,7 +46,8 @@ class Batch:
         return self.size - (self.iterator.__length_hint__() if self._left is None else self._left)
 
     def stop(self) -> None:
-        """End it after the task that is running; from another thread."""
+        """End it after the task that is running, if its iterator can be moved; from another thread."""
+        self.stopped = True
         if self._left is None and hasattr(self.iterator, "__setstate__"):
             self._left = self.iterator.__length_hint__()
             self.iterator.__setstate__(_END)  # past its end

@@ -320,7 +320,7 @@ class Call:
             if cost < CHEAP and expected < TRIFLE:  # the next batch is not far
                 return
         if tasks > 1 or not self.source.drained():
-            self._watch = Watch(self._look, 4 * expected)
+            self._watch = Watch(self._look, expected)
 
     def _look(self) -> float | None:
         """In the watch's thread: is the caller stuck? Then engage the workers, stop its batch, feed them."""
@@ -340,9 +340,14 @@ class Call:
             self._doze = min(2 * self._doze, DOZE)  # the consumer is at work, or the input: not our business
             return self._doze
         self._doze = PATIENCE
-        due = batch.start + max(PATIENCE, 4 * batch.expected) - perf_counter()
-        if due > 0:
-            return max(due, PATIENCE)  # it is at work, not stuck
+        elapsed = perf_counter() - batch.start
+        if not batch.stopped:
+            again = self.planner.look_again(batch.begun(), batch.size, elapsed, batch.expected)
+            if again:
+                return again  # it is at work, not stuck
+            if batch.size > 1:
+                batch.stop()  # after the task that is running
+                return PATIENCE
         if self._line is None:
             if self.source.drained() and batch.begun() == batch.size:
                 return None
@@ -351,10 +356,9 @@ class Call:
             except Exception:  # what cannot travel: the caller meets it itself, and says so
                 return None
         assert self._line is not None
-        batch.stop()
         self._line.limit = max(1, self.workers - 1)  # the caller has a core for itself
         try:
-            if self._line.ready:
+            if self._line.ready and self.planner.worth_feeding(self.source.remaining(), elapsed):
                 self._feed(pull=False)
         except Exception as error:
             self._refused = error

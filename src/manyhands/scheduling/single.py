@@ -45,8 +45,11 @@ def submit(
         return executor(options).submit(function, *args, **kwargs)
     from manyhands.backends.processes import Processes
     from manyhands.engine.attending import TaskFuture
-    from manyhands.engine.executor import queue
+    from manyhands.engine.executor import pack_task
 
     task = TaskFuture()
-    queue(Processes(options).submissions(), shipped(), args, kwargs, task)
+    submissions = Processes(options).submissions()
+    packed = pack_task(shipped(), args, kwargs, submissions.initializer, task)
+    if packed is not None:
+        submissions.submit(*packed, task)
     return task
