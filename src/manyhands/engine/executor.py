@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     P = ParamSpec("P")
     T = TypeVar("T")
 
+SHUT_DOWN = "cannot schedule new futures after shutdown: the pool has been shut down"
+
 #: At the end of the program, futures that are not done yet are waited for; what then runs on is ended.
 _open: weakref.WeakSet[ProcessPool] = weakref.WeakSet()
 _finishing: set[tuple[Submissions, Pool]] = set()
@@ -124,14 +126,23 @@ class ProcessPool(Executor):
             raise TypeError(f"submit needs a function, not {fn!r:.60} (a {type(fn).__name__})")
         self._pool.check_owner()
         future = TaskFuture()
-        if self._submissions is None:
+        first = self._submissions is None
+        if first:
             self._pool.by_value = reference(fn) is None
-            self._open_way()  # workers start while the rest is loaded
+            with HeldBack(), self._lock:
+                self._check_open()
+                if self._submissions is None:  # workers start while the rest is loaded
+                    self._submissions = Submissions(self._pool, self._initializer)
+                    self._held.append(self._submissions)
         packed = pack_task(fn, args, kwargs, self._initializer, future)
-        with HeldBack():
-            submissions = self._open_way()
+        with HeldBack(), self._lock:  # nothing is queued after shutdown() has begun to wait
+            if not first:
+                self._check_open()
+            elif self._shut_down:
+                raise RuntimeError(SHUT_DOWN)
+            assert self._submissions is not None
             if packed is not None:
-                submissions.submit(*packed, future)
+                self._submissions.submit(*packed, future)
         return future
 
     def map(
@@ -232,22 +243,17 @@ class ProcessPool(Executor):
                 return
         self._let_go()
 
-    def _open_way(self) -> Submissions:
-        """The way to the workers, made if there is none yet.
+    def _check_open(self) -> None:
+        """Refuse tasks that no worker would take.
 
         Raises:
             RuntimeError: the pool has been shut down.
             BrokenProcessPool: the initializer has failed.
         """
-        with HeldBack(), self._lock:
-            if self._shut_down:
-                raise RuntimeError("cannot schedule new futures after shutdown: the pool has been shut down")
-            if self._pool.broken is not None:
-                raise self._pool.broken
-            if self._submissions is None:
-                self._submissions = Submissions(self._pool, self._initializer)
-                self._held.append(self._submissions)
-            return self._submissions
+        if self._shut_down:
+            raise RuntimeError(SHUT_DOWN)
+        if self._pool.broken is not None:
+            raise self._pool.broken
 
     def _close(self) -> Submissions | None:
         """Take no more tasks; return those there are, if they are this process's."""
