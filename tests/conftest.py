@@ -374,3 +374,12 @@ def run_program(tmp_path: Path) -> Program:
     if sys.platform == "win32":
         pytest.skip("the programs are watched with process groups and select()")
     return Program(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def no_tblib(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if ``tblib`` were not installed here, unless the test asks for it: tracebacks arrive as text."""
+    if request.node.get_closest_marker("tblib") is None:
+        from manyhands.transport import errors
+
+        monkeypatch.setattr(errors, "_found", [None])

@@ -24,19 +24,25 @@ if TYPE_CHECKING:
     from manyhands.engine.cores import cpu_count
     from manyhands.engine.executor import ProcessPool
     from manyhands.exceptions import (
+        CheckpointError,
         InitializerError,
         LostUpdateWarning,
         ManyhandsError,
         OptionsError,
         RemoteTraceback,
         StaleGlobalError,
+        TaskTimeoutError,
         UnpicklableError,
         WorkerCrashedError,
     )
     from manyhands.functions import ParallelFunction
     from manyhands.options import Options, configure
+    from manyhands.scheduling.failures import Collected, Failure
 
 __all__ = [
+    "CheckpointError",
+    "Collected",
+    "Failure",
     "InitializerError",
     "LostUpdateWarning",
     "ManyhandsError",
@@ -46,6 +52,7 @@ __all__ = [
     "ProcessPool",
     "RemoteTraceback",
     "StaleGlobalError",
+    "TaskTimeoutError",
     "UnpicklableError",
     "WorkerCrashedError",
     "__version__",
@@ -56,6 +63,8 @@ __all__ = [
 ]
 
 _PLACES = {
+    "Collected": "scheduling.failures",
+    "Failure": "scheduling.failures",
     "ParallelFunction": "functions",
     "Options": "options",
     "configure": "options",

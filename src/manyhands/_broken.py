@@ -19,6 +19,9 @@ class WorkerCrashedError(ManyhandsError, BrokenProcessPool):
         message: what happened, to which task, and the likely causes.
         pid: the process id of the worker.
         exitcode: its exit code; negative for a signal, as with ``subprocess``; None where it is not known.
+        peak_memory: the most memory that it has used, bytes; None where it is not known.
+        out_of_memory: after SIGKILL, whether the kernel has killed somebody for want of memory meanwhile; None where it does
+            not say.
 
     Example:
         >>> error = WorkerCrashedError("worker 4711 was killed by SIGSEGV", pid=4711, exitcode=-11)
@@ -26,10 +29,15 @@ class WorkerCrashedError(ManyhandsError, BrokenProcessPool):
         -11
     """
 
-    def __init__(self, message: str = "", *, pid: int | None = None, exitcode: int | None = None) -> None:
+    def __init__(
+        self, message: str = "", *, pid: int | None = None, exitcode: int | None = None, peak_memory: int | None = None,
+        out_of_memory: bool | None = None,
+    ) -> None:  # fmt: skip
         super().__init__(message)
         self.pid = pid
         self.exitcode = exitcode
+        self.peak_memory = peak_memory
+        self.out_of_memory = out_of_memory
 
 
 class InitializerError(ManyhandsError, BrokenProcessPool):

@@ -6,6 +6,8 @@
     ├── OptionsError                     (ValueError)  an option is unknown, of the wrong kind or out of range
     ├── UnpicklableError                 (pickle.PicklingError, TypeError)  something cannot travel to or from a worker
     ├── StaleGlobalError                 (RuntimeError) a module global differs in the worker and cannot be sent
+    ├── TaskTimeoutError                 (TimeoutError)  a task, or the whole call, took longer than it may
+    ├── CheckpointError                  (ValueError)  a checkpoint is of another function, or no checkpoint at all
     ├── WorkerCrashedError               (BrokenProcessPool)  the worker died while it ran the task
     └── InitializerError                 (BrokenProcessPool)  the initializer failed, no worker could start
     RemoteTraceback                      the cause of an exception that a worker raised: its traceback as text
@@ -26,12 +28,14 @@ if TYPE_CHECKING:
     from manyhands._broken import InitializerError, WorkerCrashedError
 
 __all__ = [
+    "CheckpointError",
     "InitializerError",
     "LostUpdateWarning",
     "ManyhandsError",
     "OptionsError",
     "RemoteTraceback",
     "StaleGlobalError",
+    "TaskTimeoutError",
     "UnpicklableError",
     "WorkerCrashedError",
 ]
@@ -73,6 +77,38 @@ class StaleGlobalError(ManyhandsError, RuntimeError):
 
     Example:
         >>> issubclass(StaleGlobalError, RuntimeError)
+        True
+    """
+
+
+class TaskTimeoutError(ManyhandsError, TimeoutError):
+    """A task took longer than its ``timeout``, or a call longer than its ``deadline``, and was ended.
+
+    Args:
+        message: which limit it was, and where the task was.
+        limit: seconds.
+        stack: where the worker was, as ``faulthandler`` writes it; empty if it could not be had.
+        pid: the process id of the worker.
+
+    Example:
+        >>> TaskTimeoutError("the task ran longer than its timeout of 5 s", limit=5.0).limit
+        5.0
+    """
+
+    def __init__(
+        self, message: str = "", *, limit: float | None = None, stack: str = "", pid: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.limit = limit
+        self.stack = stack
+        self.pid = pid
+
+
+class CheckpointError(ManyhandsError, ValueError):
+    """A checkpoint cannot be gone on with: it is another function's, or another version's, or no checkpoint.
+
+    Example:
+        >>> issubclass(CheckpointError, ValueError)
         True
     """
 

@@ -11,7 +11,7 @@ import sys
 from manyhands import options as options_module
 from manyhands.backends import make
 from manyhands.options import Options, validated
-from manyhands.scheduling.call import Call, Carried, Job
+from manyhands.scheduling.call import CHEAP, Call, Carried, Job
 from manyhands.scheduling.source import PLAIN, Source
 
 TYPE_CHECKING = False
@@ -48,16 +48,22 @@ else:  # loading typing costs more than the rest of the package
 
 ONE, MANY = 0, 1
 
+#: What functions call to end a process, by their names in ``os``, ``signal``, ``ctypes`` and ``faulthandler``.
+DEADLY = frozenset(
+    {"_exit", "abort", "kill", "killpg", "raise_signal", "pthread_kill", "string_at", "_sigsegv"}
+)
+
 
 class _Memory:
     """What is remembered of a function from call to call, shared by its copies with other options."""
 
-    __slots__ = ("cost", "initialized", "warned")
+    __slots__ = ("cost", "deadly", "initialized", "warned")
 
-    def __init__(self) -> None:
+    def __init__(self, function: Any) -> None:
         self.cost: float | None = None
         self.warned = False
         self.initialized = False
+        self.deadly = _may_end_process(getattr(function, "__code__", None))
 
 
 class ParallelFunction(Generic[P, R]):
@@ -86,7 +92,7 @@ class ParallelFunction(Generic[P, R]):
     ) -> None:
         self.__wrapped__ = function
         self._changes = changes or {}
-        self._memory = _memory or _Memory()
+        self._memory = _memory or _Memory(function)
         self._resolved: tuple[Options, Options] | None = None
         for name in (
             "__module__",
@@ -471,23 +477,34 @@ class ParallelFunction(Generic[P, R]):
         self, iterables: tuple[Any, ...], constants: dict[str, Any], shape: int, *, star: bool = False
     ) -> list[Any]:
         items = iterables[0]
-        if shape == ONE and type(items) in PLAIN and len(items[:2]) < 2 and not self.settings.isolated:
+        settings = self.settings
+        away = self._guarded(settings)
+        if shape == ONE and type(items) in PLAIN and len(items[:2]) < 2 and settings.simple and not away:
             return self._at_most_one(items, constants)
+        call = self._call(iterables, constants, shape, star=star)
+        runs: list[list[Any]] = []
         try:
-            runs: list[list[Any]] = list(self._call(iterables, constants, shape, star=star).runs())
+            for run in call.runs():
+                runs.append(run)  # noqa: PERF402 - so far, whatever happens
         except Carried as carried:
             raise carried.error from carried.error.__cause__
-        if len(runs) < 2:
-            return runs[0] if runs else []
-        results = max(runs, key=len)  # the others are put around the largest: it is not copied
-        before: list[Any] = []
-        runs.reverse()
-        while (run := runs.pop()) is not results:
-            before += run
-        results[:0] = before
-        while runs:
-            results += runs.pop()
-        return results
+        except KeyboardInterrupt as interrupt:
+            call.ledger.hand_back(interrupt, runs)
+            raise
+        results = _joined(runs)
+        if settings.on_error != "collect":
+            return results
+        from manyhands.scheduling.failures import Collected
+
+        return Collected(results)
+
+    def _guarded(self, settings: Options) -> bool:
+        """Whether this process is to be spared the tasks: they may end it, or failures of every kind are asked for."""
+        memory = self._memory
+        if memory.deadly or settings.retries:
+            return True
+        failures = settings.on_error != "raise" or settings.on_error_callback is not None
+        return failures and (memory.cost is None or memory.cost > CHEAP)
 
     def _at_most_one(self, items: Any, constants: dict[str, Any]) -> list[Any]:
         """A call so small that planning it would cost more than doing it."""
@@ -527,6 +544,7 @@ class ParallelFunction(Generic[P, R]):
         **how: Any,
     ) -> Any:
         settings = self.settings
+        away = away or self._guarded(settings)
         source = Source(iterables, star=star)
         if (
             settings.backend == "serial"
@@ -540,9 +558,38 @@ class ParallelFunction(Generic[P, R]):
         if backend is None and settings.initializer is not None and not self._memory.initialized:
             settings.initializer(*settings.initargs)
             self._memory.initialized = True
+        policy = None
+        if not settings.simple:
+            from manyhands.scheduling.policy import of
+
+            policy = of(settings)
         return Call(
-            job, source, backend, chunksize=settings.chunksize, window=settings.buffersize, away=away, **how
-        )
+            job, source, backend, chunksize=settings.chunksize, window=settings.buffersize, away=away, policy=policy,
+            timeout=settings.timeout, deadline=settings.deadline, **how,
+        )  # fmt: skip
+
+
+def _may_end_process(code: Any) -> bool:
+    """Whether a function is written to end its process: that must not be the caller's."""
+    if code is None:
+        return False
+    inner = (constant for constant in code.co_consts if hasattr(constant, "co_names"))
+    return not DEADLY.isdisjoint(code.co_names) or any(map(_may_end_process, inner))
+
+
+def _joined(runs: list[list[Any]]) -> list[Any]:
+    """All results as one list; those of the largest run are not copied."""
+    if len(runs) < 2:
+        return runs[0] if runs else []
+    results = max(runs, key=len)
+    before: list[Any] = []
+    runs.reverse()
+    while (run := runs.pop()) is not results:
+        before += run
+    results[:0] = before
+    while runs:
+        results += runs.pop()
+    return results
 
 
 def _inside_worker() -> bool:

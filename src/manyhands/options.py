@@ -15,7 +15,12 @@ BACKENDS = ("processes", "threads", "serial")
 START_METHODS = ("template", "forkserver", "spawn", "fork")
 
 
-_DEFAULTS: dict[str, Any] = {"backend": "processes", "initargs": ()}
+ON_ERROR = ("raise", "collect", "skip")
+
+_DEFAULTS: dict[str, Any] = {
+    "backend": "processes", "initargs": (), "on_error": "raise", "retries": 0, "retry_on": Exception, "backoff": 0.1,
+    "context": False,
+}  # fmt: skip
 
 
 class Options:
@@ -31,6 +36,19 @@ class Options:
         initializer: called once in every worker before its first task.
         initargs: the arguments of ``initializer``.
         max_tasks_per_child: a worker is replaced after that many tasks; None: never.
+        timeout: seconds that one task may take in its worker; then it is ended, whatever it is doing. None: any time.
+        deadline: seconds that a whole call may take; what is not done by then is ended. None: any time.
+        memory_limit: bytes (or "500 MB", "2 GiB") that a worker may allocate; over it the task gets a ``MemoryError``.
+        retries: how many times more a task is tried that failed, timed out or ended its worker.
+        retry_on: the exceptions that are worth another try, a class or a tuple of them.
+        backoff: seconds before the first retry of a task, give or take half; twice as many before each further one.
+        on_error: "raise" the exception of the first failing item; "collect" a ``Failure`` in place of each failed result;
+            "skip" failed items; or a function that gets each ``Failure`` and returns what to put in its place, or raises.
+        on_result: called with each result in the caller's process, in order of completion.
+        on_error_callback: called with the ``Failure`` of each item that failed for good, in order of completion.
+        checkpoint: a file that keeps finished results; the same call, made again, runs only what is missing.
+        seed: gives every item its own random stream, by its index, in ``random`` and, if it is loaded, NumPy.
+        context: tasks see the values that ``contextvars`` have in the caller.
 
     Example:
         >>> from manyhands import parallel_map
@@ -40,6 +58,8 @@ class Options:
 
     __slots__ = _NAMES = (
         "max_workers", "chunksize", "buffersize", "backend", "start_method", "initializer", "initargs", "max_tasks_per_child",
+        "timeout", "deadline", "memory_limit", "retries", "retry_on", "backoff", "on_error", "on_result", "on_error_callback",
+        "checkpoint", "seed", "context",
     )  # fmt: skip
 
     max_workers: int | None
@@ -50,6 +70,18 @@ class Options:
     initializer: Callable[..., object] | None
     initargs: tuple[Any, ...]
     max_tasks_per_child: int | None
+    timeout: float | None
+    deadline: float | None
+    memory_limit: int | None
+    retries: int
+    retry_on: type[BaseException] | tuple[type[BaseException], ...]
+    backoff: float
+    on_error: str | Callable[[Any], Any]
+    on_result: Callable[[Any], object] | None
+    on_error_callback: Callable[[Any], object] | None
+    checkpoint: str | None
+    seed: int | None
+    context: bool
 
     def __init__(self, **values: Any) -> None:
         for name in self._NAMES:
@@ -90,7 +122,39 @@ class Options:
             >>> Options(max_tasks_per_child=1).isolated
             True
         """
-        return self.initializer is not None or self.max_tasks_per_child is not None
+        asked = (self.initializer, self.max_tasks_per_child, self.timeout, self.deadline, self.memory_limit)
+        return any(option is not None for option in asked)
+
+    @property
+    def simple(self) -> bool:
+        """Whether nothing is asked for that a plain loop does not do by itself.
+
+        Example:
+            >>> Options(max_workers=2).simple, Options(on_error="skip").simple
+            (True, False)
+        """
+        asked = (self.on_result, self.on_error_callback, self.checkpoint, self.seed)
+        plain = self.on_error == "raise" and not self.retries and not self.context
+        return plain and not self.isolated and all(option is None for option in asked)
+
+    def refuse(self, names: tuple[str, ...], why: str) -> None:
+        """Refuse options that cannot be kept where the tasks are to run.
+
+        Args:
+            names: the options.
+            why: what cannot be done, and what to do instead.
+
+        Raises:
+            OptionsError: one of them is set.
+
+        Example:
+            >>> Options(max_workers=2).refuse(("timeout",), "no")
+        """
+        for name in names:
+            if getattr(self, name) is not None:
+                from manyhands.exceptions import OptionsError
+
+                raise OptionsError(f"{name}: {why}")
 
     def changed(self, changes: dict[str, Any]) -> Options:
         """Return a copy with other values, as ``validated`` gives them.
@@ -112,7 +176,7 @@ def validated(changes: dict[str, Any]) -> dict[str, Any]:
         changes: option names and values; ``mp_context`` is taken for the start method it names.
 
     Returns:
-        The same, with ``start_method`` in place of ``mp_context``.
+        The same, with ``start_method`` in place of ``mp_context``, and amounts of memory in bytes.
 
     Raises:
         OptionsError: an option is unknown or its value is out of range.
@@ -138,6 +202,8 @@ def validated(changes: dict[str, Any]) -> dict[str, Any]:
         if name not in _CHECKS:
             raise _unknown(name)
         _CHECKS[name](name, value)
+        if name in _FORMS and value is not None:
+            changes[name] = _FORMS[name](value)
     return changes
 
 
@@ -196,20 +262,112 @@ def check_workers(name: str, value: Any) -> None:
     _count("; leave it out to use every core")(name, value)
 
 
-def _count(advice: str = "") -> Callable[[str, Any], None]:
+def _count(advice: str = "", *, least: int = 1, none: bool = True) -> Callable[[str, Any], None]:
     def check(name: str, value: Any) -> None:
-        if value is None:
+        if value is None and none:
             return
         if isinstance(value, bool) or not hasattr(value, "__index__"):
             raise TypeError(
                 f"{name} must be a whole number, not {value!r} (a {type(value).__name__}){advice}"
             )
-        if value < 1:
+        if value < least:
             from manyhands.exceptions import OptionsError
 
-            raise OptionsError(f"{name} must be at least 1, not {value}{advice}")
+            raise OptionsError(f"{name} must be at least {least}, not {value}{advice}")
 
     return check
+
+
+def _seconds(*, zero: bool = False, none: bool = True) -> Callable[[str, Any], None]:
+    def check(name: str, value: Any) -> None:
+        if value is None and none:
+            return
+        if isinstance(value, (bool, str)) or not hasattr(value, "__float__"):
+            raise TypeError(
+                f"{name} must be a number of seconds, not {value!r:.60} (a {type(value).__name__})"
+            )
+        if not (value >= 0 if zero else value > 0):  # NaN is neither
+            from manyhands.exceptions import OptionsError
+
+            raise OptionsError(f"{name} must be {'at least' if zero else 'more than'} 0 seconds, not {value}")
+
+    return check
+
+
+_UNITS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
+
+
+def memory_size(value: Any) -> int:
+    """Return an amount of memory in bytes.
+
+    Args:
+        value: bytes, or words such as "500 MB" (powers of 1,000) or "2 GiB" (powers of 1,024).
+
+    Raises:
+        TypeError: neither a whole number nor a string.
+        OptionsError: not an amount, or not more than nothing.
+
+    Example:
+        >>> memory_size("500 MB"), memory_size("2 GiB"), memory_size(4096)
+        (500000000, 2147483648, 4096)
+    """
+    from manyhands.exceptions import OptionsError
+
+    if isinstance(value, str):
+        import re
+
+        found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?)(I?)B?\s*", value.upper())
+        if found is None:
+            raise OptionsError(
+                f'memory_limit must be an amount such as "500 MB" or "2 GiB", not {value!r:.60}'
+            )
+        size = int(float(found[1]) * (1024 if found[3] else 1000) ** _UNITS[found[2]])
+    elif isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(
+            f"memory_limit must be a number of bytes or words such as '2 GiB', not {value!r:.60} (a {type(value).__name__})"
+        )
+    else:
+        size = int(value)
+    if size < 1:
+        raise OptionsError(f"memory_limit must be more than nothing, not {value!r}")
+    return size
+
+
+def _memory(name: str, value: Any) -> None:
+    if value is not None:
+        memory_size(value)
+
+
+def _policy(name: str, value: Any) -> None:
+    if not callable(value):
+        _one_of(*ON_ERROR)(name, value)
+
+
+def _exceptions(name: str, value: Any) -> None:
+    kinds = value if isinstance(value, tuple) else (value,)
+    if not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds):
+        raise TypeError(f"{name} must be an exception class or a tuple of them, not {value!r:.80}")
+
+
+def _path(name: str, value: Any) -> None:
+    if value is not None and not isinstance(value, str) and not hasattr(value, "__fspath__"):
+        raise TypeError(f"{name} must be the path of a file, not {value!r:.60} (a {type(value).__name__})")
+
+
+def _fspath(value: Any) -> str:
+    import os
+
+    return os.fsdecode(value)
+
+
+def _integer(name: str, value: Any) -> None:
+    if value is not None and (isinstance(value, bool) or not hasattr(value, "__index__")):
+        raise TypeError(f"{name} must be a whole number, not {value!r:.60} (a {type(value).__name__})")
+
+
+def _flag(name: str, value: Any) -> None:
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, not {value!r:.60} (a {type(value).__name__})")
 
 
 def _one_of(*allowed: str | None) -> Callable[[str, Any], None]:
@@ -258,4 +416,18 @@ _CHECKS: dict[str, Callable[[str, Any], None]] = {
     "initializer": _callable,
     "initargs": _arguments,
     "max_tasks_per_child": _count(),
+    "timeout": _seconds(),
+    "deadline": _seconds(),
+    "memory_limit": _memory,
+    "retries": _count(least=0, none=False),
+    "retry_on": _exceptions,
+    "backoff": _seconds(zero=True, none=False),
+    "on_error": _policy,
+    "on_result": _callable,
+    "on_error_callback": _callable,
+    "checkpoint": _path,
+    "seed": _integer,
+    "context": _flag,
 }
+#: What values are turned into when they have been checked.
+_FORMS: dict[str, Callable[[Any], Any]] = {"memory_limit": memory_size, "checkpoint": _fspath, "seed": int}

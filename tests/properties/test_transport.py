@@ -347,8 +347,8 @@ class Simulation:
         theirs, memory = self.handle.open()
         theirs.close()
         self.journal = Journal(memory)
-        journal.release(memory)
-        self.worker = Worker(self, self.journal)  # type: ignore[arg-type]
+        self.memory = memory
+        self.worker = Worker(self, self.journal, memory)  # type: ignore[arg-type]
         self.real = self.journal.words, self.journal.ends, self.journal.data
         self.chunk = Chunk(None, None, [], 0, first, len(sizes), 0)  # type: ignore[arg-type]
         self.chunk.number = 7
@@ -414,6 +414,7 @@ class Simulation:
     def close(self) -> None:
         self.journal.words, self.journal.ends, self.journal.data = self.real
         self.journal.close()
+        journal.release(self.memory)
         self.handle.close()
 
 

@@ -29,7 +29,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"engine"}),
     frozenset({"transport"}),
     frozenset({"captured"}),
-    frozenset({"options"}),
+    frozenset({"options", "retries"}),
     frozenset({"exceptions", "_version", "_startup"}),
 )
 
@@ -38,6 +38,9 @@ PARTS = {"_broken": "exceptions"}
 
 #: What pyproject.toml requires. Integrations may import the library that they are for.
 DEPENDENCIES = frozenset({"cloudpickle", "typing_extensions"})
+
+#: Extras of pyproject.toml that make something better where they are installed, and that everything works without.
+OPTIONAL = frozenset({"tblib", "threadpoolctl"})
 
 PACKAGE = "manyhands"
 ROOT = Path(__file__).parents[2] / "src" / PACKAGE
@@ -149,7 +152,7 @@ def cycle(sources: Sources) -> list[str]:
 
 def undeclared(sources: Sources) -> list[str]:
     """Describe each import of a library that is not among the runtime dependencies."""
-    known = sys.stdlib_module_names | DEPENDENCIES | {PACKAGE}
+    known = sys.stdlib_module_names | DEPENDENCIES | OPTIONAL | {PACKAGE}
     return [
         f"{module}:{line} imports {name}, which pyproject.toml does not require"
         for module, name, line in imports_of(sources)

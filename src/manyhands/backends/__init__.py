@@ -36,8 +36,8 @@ class Line(_Protocol):
     def pack(self, items: Sequence[Any]) -> tuple[Any, int]:
         """Return the items as what travels, and its size in bytes; in the caller's thread, where errors belong."""
 
-    def send(self, packed: Any, count: int, base: int) -> None:
-        """Hand over a chunk."""
+    def send(self, packed: Any, count: int, base: int, timeout: float | None) -> None:
+        """Hand over a chunk, each task of which may take so many seconds."""
 
     def value(self, outcome: Any) -> Any:
         """Return the value of a result that has come."""

@@ -101,7 +101,7 @@ class ThreadLine:
     def pack(self, items: Sequence[Any]) -> tuple[Sequence[Any], int]:
         return items, 0
 
-    def send(self, packed: Sequence[Any], count: int, base: int) -> None:
+    def send(self, packed: Sequence[Any], count: int, base: int, timeout: float | None) -> None:
         self._crew.post(Chunk(self, packed, base))
 
     def value(self, outcome: Any) -> Any:

@@ -58,7 +58,9 @@ class Processes:
                 from manyhands.engine.definitions import pack_initializer
 
                 initializer = pack_initializer(options.initializer, options.initargs)
-            self._key = (options.start_method, options.max_tasks_per_child, initializer)
+            self._key = (
+                options.start_method, options.max_tasks_per_child, initializer, options.memory_limit
+            )  # fmt: skip
         return self._key
 
     def warm(self) -> bool:
@@ -76,7 +78,7 @@ class Processes:
 
     def pool(self) -> Pool:
         """The pool for these options, made if there is none yet, or only a broken one."""
-        method, max_tasks, initializer = key = self.key()
+        method, max_tasks, initializer, memory_limit = key = self.key()
         broken = None
         with _lock:
             pool = _pools.get(key)
@@ -90,7 +92,7 @@ class Processes:
 
                 if not _pools:
                     atexit.register(shutdown)
-                pool = _pools[key] = Pool(self.workers, method, initializer, max_tasks)
+                pool = _pools[key] = Pool(self.workers, method, initializer, max_tasks, memory_limit)
         if broken is not None:
             broken.close()
         return pool
@@ -166,13 +168,13 @@ class ProcessLine:
 
         return pack(self._encoder, items, self._shape)
 
-    def send(self, packed: Packed, count: int, base: int) -> None:
+    def send(self, packed: Packed, count: int, base: int, timeout: float | None) -> None:
         book = self._encoder.book
         if book and len(book) > self._classes:
             from manyhands.engine.definitions import extend
 
             self._classes, self._definition = len(book), extend(self._definition, book)
-        self._stream.post(self._definition, packed.body, packed.flags | self._flags, count, base)
+        self._stream.post(self._definition, packed.body, packed.flags | self._flags, count, base, timeout)
 
     def error(self, outcome: bytes) -> BaseException:
         from manyhands.transport.errors import unpack

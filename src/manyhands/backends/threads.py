@@ -39,13 +39,11 @@ class Threads:
     """
 
     def __init__(self, options: Options) -> None:
-        if options.max_tasks_per_child is not None:
-            from manyhands.exceptions import OptionsError
-
-            raise OptionsError(
-                "max_tasks_per_child replaces worker processes, and the threads of backend='threads' cannot be replaced: "
-                "leave it out, or use backend='processes'"
-            )
+        options.refuse(
+            ("max_tasks_per_child", "timeout", "memory_limit", "seed"),
+            "the threads of backend='threads' cannot be ended, limited or given a random state one by one: leave it out, or use "
+            "backend='processes'",
+        )
         from manyhands.engine.cores import cpu_count
 
         self.options = options

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import contextmanager
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Iterator
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
@@ -46,6 +48,20 @@ def away(descriptor: int) -> int:
         return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def kept_off() -> Iterator[None]:
+    """While this lasts, no new descriptor is one of the three: for what duplicates one by itself, as ``mmap`` does."""
+    taken = []
+    try:
+        while (descriptor := os.open(os.devnull, os.O_RDONLY)) <= 2:
+            taken.append(descriptor)
+        os.close(descriptor)
+        yield
+    finally:
+        for descriptor in taken:
+            os.close(descriptor)
 
 
 def _away(end: object) -> object:

@@ -30,6 +30,7 @@ def main(connection: Any, journal: int, key: int, lifeline: int) -> None:
     import atexit
 
     from manyhands.engine import worker
+    from manyhands.engine.template import open_streams
 
     try:
         atexit._clear()  # what the program does at its end is not the worker's to do
@@ -38,6 +39,7 @@ def main(connection: Any, journal: int, key: int, lifeline: int) -> None:
         if null:
             os.dup2(null, 0)
             os.close(null)
+        open_streams()
         sys.stdin = open(0, closefd=False)  # noqa: SIM115
         tie(lifeline)
         worker.main(connection, journal, key)

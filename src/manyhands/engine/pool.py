@@ -34,11 +34,13 @@ from collections import deque
 from time import monotonic
 
 from manyhands.engine.interrupts import HeldBack
+from manyhands.engine.memory import starved
 from manyhands.engine.moving import cut, look_again, work_left, worth_moving
 from manyhands.engine.process import end_process, module_path
 from manyhands.engine.staff import Staff
 from manyhands.engine.streams import Broken, Changed, Chunk, Crash, Results, Stream
 from manyhands.engine.worker import MUTATED
+from manyhands.engine.workers import NEVER
 from manyhands.transport import channel as wire
 from manyhands.transport.outcomes import Outcomes
 
@@ -54,7 +56,8 @@ PATIENCE = 3
 #: A task whose call was abandoned may run on for so many seconds; the loop would not have begun it at all.
 GRACE = 1.0
 
-NEVER = float("inf")
+#: A worker has so many seconds to say where it is, then it is ended.
+STACK_WITHIN = 0.02
 
 
 class Pool(Staff):
@@ -65,6 +68,7 @@ class Pool(Staff):
         start_method: "template", "spawn" or "fork".
         initializer: the pickled pair of initializer and its arguments, or None.
         max_tasks: a worker is replaced after so many tasks; None: never.
+        memory_limit: bytes that a worker may allocate, or None.
     """
 
     def __init__(
@@ -73,8 +77,9 @@ class Pool(Staff):
         start_method: str | None = None,
         initializer: bytes | None = None,
         max_tasks: int | None = None,
+        memory_limit: int | None = None,
     ) -> None:
-        super().__init__(size, start_method, initializer, max_tasks)
+        super().__init__(size, start_method, initializer, max_tasks, memory_limit)
         self._streams: deque[Stream] = deque()
         self._chunks = itertools.count(1)
         self._moving: Timer | None = None
@@ -175,13 +180,26 @@ class Pool(Staff):
         rest = done
         lost = chunk.lost + 1 if begun == chunk.first else 0  # it died before it had read the chunk
         if begun > done or lost == PATIENCE:
-            self._tell(stream, Crash(chunk.base + done, worker.pid, exitcode))
+            self._tell(stream, self._crash(worker, chunk, done, exitcode))
             rest, lost = max(begun, done + 1), 0
         if rest < chunk.stop and not stream.closed:
             part = chunk.part(rest, chunk.stop)
             part.lost = lost
             stream.ready.appendleft(part)
         self._tell(stream, Changed())
+
+    def _crash(self, worker: WorkerHandle, chunk: Chunk, task: int, exitcode: int | None) -> Crash:
+        """What is known of the end of a worker, and so of the task that it was on."""
+        index = chunk.base + task
+        if worker.expired == task:
+            return Crash(
+                index, worker.pid, exitcode, worker.peak, timeout=chunk.timeout, stack=worker.stack()
+            )
+        killed = None
+        if exitcode == -9 and self._starved is not None:
+            now = starved() or 0
+            killed, self._starved = now - self._starved, now
+        return Crash(index, worker.pid, exitcode, worker.peak, killed)
 
     def _break(self, error: Exception) -> None:
         """Give everybody who waits the error."""
@@ -293,7 +311,52 @@ class Pool(Staff):
         chunk.sent_at = monotonic()
         chunk.worker = worker
         worker.run(chunk)
+        if chunk.timeout is not None:
+            self._set_alarm(worker, chunk.sent_at + chunk.timeout)
         self._flush(worker)
+
+    # the loop thread: tasks whose time is limited
+
+    def _set_alarm(self, worker: WorkerHandle, when: float) -> None:
+        """Have somebody look at a worker at that time, or before."""
+        if when < worker.alarm:
+            assert self._loop is not None
+            worker.alarm = when
+            self._loop.call_later(when - monotonic(), lambda: self._check_time(worker))
+
+    def _check_time(self, worker: WorkerHandle) -> None:
+        """Has the task of a worker run too long?"""
+        worker.alarm = NEVER
+        chunk = worker.chunk
+        if chunk is None or chunk.timeout is None or worker.gone or worker.expiring:
+            return
+        running = worker.running(chunk)
+        if running is None:  # it is between two of them, or about to begin
+            self._set_alarm(worker, monotonic() + chunk.timeout)
+        elif running[1] > monotonic():
+            self._set_alarm(worker, running[1])
+        else:
+            self._expire(worker, chunk, running[0])
+
+    def _expire(self, worker: WorkerHandle, chunk: Chunk, task: int) -> None:
+        """The time of a task is over: have the worker say where it is, then end both; nothing else begins there."""
+        assert self._loop is not None
+        worker.expiring = True
+        worker.limit(task + 1)
+        worker.ask_stack()
+
+        def end() -> None:
+            worker.expiring = False
+            if worker.chunk is not chunk or worker.gone:
+                return
+            running = worker.running(chunk)
+            if running is not None and running[0] == task and worker.pid:
+                worker.expired = task
+                end_process(worker.pid)
+            else:  # it was done in the very last moment
+                self._set_alarm(worker, monotonic() + (chunk.timeout or 0.0))
+
+        self._loop.call_later(STACK_WITHIN, end)
 
     # the loop thread: parts of chunks to workers that have none
 
@@ -305,7 +368,12 @@ class Pool(Staff):
         best: tuple[float, WorkerHandle] | None = None
         for worker in self._workers.values():
             chunk = worker.chunk
-            if chunk is None or chunk.owner.closed or chunk.owner.in_flight >= chunk.owner.limit:
+            if (
+                chunk is None
+                or worker.expiring
+                or chunk.owner.closed
+                or chunk.owner.in_flight >= chunk.owner.limit
+            ):
                 continue
             begun = worker.begun(chunk)
             if begun >= chunk.stop or chunk.stop - chunk.first < 2:

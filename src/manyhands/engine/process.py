@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
         def started(self, serial: int, pid: int) -> None: ...
         def failed(self, serial: int, error: OSError) -> None: ...
-        def ended(self, pid: int, exitcode: int | None) -> None: ...
+        def ended(self, pid: int, exitcode: int | None, peak: int = 0) -> None: ...
         def starter_lost(self) -> None: ...
 
     class Starter(Protocol):
@@ -177,13 +177,13 @@ class TemplateStarter:
         size = self._wire.REPLY.size
         whole = len(data) - len(data) % size
         self._rest = data[whole:]
-        for kind, first, second in self._wire.REPLY.iter_unpack(data[:whole]):
+        for kind, first, second, peak in self._wire.REPLY.iter_unpack(data[:whole]):
             if kind == self._wire.STARTED:
                 self._listener.started(first, second)
             elif kind == self._wire.FAILED:
                 self._listener.failed(first, OSError(second, os.strerror(second)))
             else:
-                self._listener.ended(first, second)
+                self._listener.ended(first, second, peak)
 
 
 class ForkStarter:
@@ -252,12 +252,14 @@ class ForkStarter:
         self._reap(pid, 0)
 
     def _reap(self, pid: int, options: int) -> None:
+        from manyhands.engine.template import peak_memory
+
         try:
-            _, status = os.waitpid(pid, options)
+            _, status, usage = os.wait4(pid, options)
         except ChildProcessError:
             self._listener.ended(pid, None)
         else:
-            self._listener.ended(pid, os.waitstatus_to_exitcode(status))
+            self._listener.ended(pid, os.waitstatus_to_exitcode(status), peak_memory(usage))
 
     def close(self) -> None:
         """Kill what is left, and let go of the lifeline."""

@@ -48,6 +48,7 @@ class Staff(Mail):
         start_method: "template", "spawn" or "fork".
         initializer: the pickled pair of initializer and its arguments, or None.
         max_tasks: a worker is replaced after so many tasks; None: never.
+        memory_limit: bytes that a worker may allocate, or None.
     """
 
     def __init__(
@@ -56,9 +57,11 @@ class Staff(Mail):
         start_method: str | None = None,
         initializer: bytes | None = None,
         max_tasks: int | None = None,
+        memory_limit: int | None = None,
     ) -> None:
         super().__init__()
         self.size = size
+        self.memory_limit = memory_limit
         self.start_method = _method(start_method)
         self.initializer = initializer
         self.max_tasks = max_tasks
@@ -75,6 +78,7 @@ class Staff(Mail):
         self._serials = itertools.count(1)
         self._futile = 0
         self._resting = False  # starting workers has failed too often; not again before there are new tasks
+        self._starved: int | None = None  # processes killed for want of memory, before ours
         self._closing = False
         self._gone = False
         self._bells: list[Any] = []  # of those who wait for that
@@ -131,6 +135,12 @@ class Staff(Mail):
             loop.close()
             raise
         loop.call_soon(self._fill)
+        loop.call_soon(self._count_starved)
+
+    def _count_starved(self) -> None:
+        from manyhands.engine.memory import starved
+
+        self._starved = starved()
 
     def check_owner(self) -> None:
         """Refuse to be used in a forked child.
@@ -234,7 +244,8 @@ class Staff(Mail):
             return
         assert self._loop is not None
         self._loop.watch(worker.channel.fileno(), lambda: self._readable(worker))
-        self._tell_path(worker, wire.SETUP, (module_path(), getattr(sys, "argv", None), self.initializer))
+        about = (module_path(), getattr(sys, "argv", None), self.initializer, self.memory_limit)
+        self._tell_path(worker, wire.SETUP, about)
         self._flush(worker)
 
     def started(self, serial: int, pid: int) -> None:
@@ -284,11 +295,12 @@ class Staff(Mail):
 
     # ending
 
-    def ended(self, pid: int, exitcode: int | None) -> None:
+    def ended(self, pid: int, exitcode: int | None, peak: int = 0) -> None:
         """A worker's process has ended: take what it has left, find the culprit, go on without it."""
         worker = next((each for each in self._workers.values() if each.pid == pid), None)
         if worker is None:
             return
+        worker.peak = peak
         retired, worker.retired = worker.retired, True  # it is given nothing any more
         self._drain(worker)
         del self._workers[worker.serial]

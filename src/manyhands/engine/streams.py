@@ -38,6 +38,7 @@ class Chunk:
         first: the first task of the body to run.
         stop: the task of the body before which to stop.
         base: what the call calls task 0 of the body (its index in the input).
+        timeout: seconds that each task may take, or None.
     """
 
     __slots__ = (
@@ -54,6 +55,7 @@ class Chunk:
         "seen_at",
         "sent_at",
         "stop",
+        "timeout",
         "worker",
     )
 
@@ -66,7 +68,9 @@ class Chunk:
         first: int,
         stop: int,
         base: int,
+        timeout: float | None = None,
     ) -> None:
+        self.timeout = timeout
         self.owner = owner
         self.definition = definition
         self.body = body
@@ -88,7 +92,7 @@ class Chunk:
 
     def part(self, first: int, stop: int) -> Chunk:
         """Return a part of the chunk as a chunk of its own."""
-        return Chunk(self.owner, self.definition, self.body, self.flags, first, stop, self.base)
+        return Chunk(self.owner, self.definition, self.body, self.flags, first, stop, self.base, self.timeout)
 
 
 class Results:
@@ -114,14 +118,31 @@ class Results:
 
 
 class Crash:
-    """The task with this index of the input ended its worker."""
+    """The task with this index of the input ended its worker, or was ended with it because its time was over.
 
-    __slots__ = ("exitcode", "index", "pid")
+    Args:
+        index: the task.
+        pid: the worker.
+        exitcode: as with ``subprocess``; None where it is not known.
+        peak: the most memory that the worker has used, bytes; 0 where it is not known.
+        starved: so many processes were killed for want of memory since the pool began; None: cannot be told.
+        timeout: the limit that the task has passed, seconds; None: it was not that.
+        stack: where the worker was then, if that could be had.
+    """
 
-    def __init__(self, index: int, pid: int, exitcode: int | None) -> None:
+    __slots__ = ("exitcode", "index", "peak", "pid", "stack", "starved", "timeout")
+
+    def __init__(
+        self, index: int, pid: int, exitcode: int | None, peak: int = 0, starved: int | None = None,
+        timeout: float | None = None, stack: str = "",
+    ) -> None:  # fmt: skip
         self.index = index
         self.pid = pid
         self.exitcode = exitcode
+        self.peak = peak
+        self.starved = starved
+        self.timeout = timeout
+        self.stack = stack
 
 
 class Broken:
@@ -166,9 +187,11 @@ class Stream:
         """Deliver an event, to nobody when the stream has been closed."""
         self.deliver(event)
 
-    def post(self, definition: Definition, body: list[bytes], flags: int, count: int, base: int) -> Chunk:
+    def post(
+        self, definition: Definition, body: list[bytes], flags: int, count: int, base: int, timeout: float | None = None
+    ) -> Chunk:  # fmt: skip
         """Hand over a chunk; from any thread."""
-        chunk = Chunk(self, definition, body, flags, 0, count, base)
+        chunk = Chunk(self, definition, body, flags, 0, count, base, timeout)
         self.ready.append(chunk)
         self.pool.poke()
         return chunk

@@ -151,7 +151,7 @@ class Submissions:
         elif isinstance(event, Crash):
             future = self._pop(event.index)
             if future is not None:
-                resolve(future, error=crash(event.pid, event.exitcode))
+                resolve(future, error=crash(event))
         elif isinstance(event, Broken):
             self.fail(event.error)
         while self._pending and self._wants_more():

@@ -8,7 +8,7 @@ gone, however it ended, the control socket says so, and the template kills every
 ::
 
     pool's process ── request: serial, start method + two descriptors ──> template ── fork ──> worker
-                   <── STARTED serial pid · FAILED serial errno · ENDED pid status ──
+                   <── STARTED serial pid · FAILED serial errno · ENDED pid status memory ──
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 REQUEST = Struct("<BxxxIQ")  # start method, serial, key of the channel
-REPLY = Struct("<BxxxIq")  # kind, serial or pid, pid or errno or status
+REPLY = Struct("<BxxxIqQ")  # kind, serial or pid, pid or errno or status, the most memory it has used (bytes)
 FORK, SPAWN = 0, 1
 STARTED, FAILED, ENDED = 0, 1, 2
 
@@ -47,7 +47,7 @@ def main(control: int, owner: int, preload: str = "") -> None:
     )  # held back so far, lest Ctrl-C end a template that was starting
     for name in ("SIGTERM", "SIGHUP"):  # the pool's process decides; its end ends us
         _signal.signal(getattr(_signal, name), _signal.SIG_IGN)
-    _open_streams()
+    open_streams()
     os.set_inheritable(control, False)
     connection = _socket.socket(fileno=control)
     woken, waker = os.pipe()
@@ -96,7 +96,7 @@ def _watch_owner(owner: int) -> int | None:
     return descriptor
 
 
-def _open_streams() -> None:
+def open_streams() -> None:
     """Descriptors 0 to 2 must be somebody's, or a pipe of ours would become a task's standard output."""
     for descriptor in range(3):
         try:
@@ -110,18 +110,23 @@ def _open_streams() -> None:
 def _report_ends(connection: Any, children: set[int]) -> None:
     while children:
         try:
-            pid, status = os.waitpid(-1, os.WNOHANG)
+            pid, status, usage = os.wait4(-1, os.WNOHANG)
         except ChildProcessError:
             return
         if not pid:
             return
         children.discard(pid)
-        _reply(connection, ENDED, pid, os.waitstatus_to_exitcode(status))
+        _reply(connection, ENDED, pid, os.waitstatus_to_exitcode(status), peak_memory(usage))
 
 
-def _reply(connection: Any, kind: int, first: int, second: int) -> None:
+def peak_memory(usage: Any) -> int:
+    """The most memory that a process has used, in bytes; ``getrusage(2)`` counts in kilobytes, but not on macOS."""
+    return int(usage.ru_maxrss) << (0 if sys.platform == "darwin" else 10)
+
+
+def _reply(connection: Any, kind: int, first: int, second: int, third: int = 0) -> None:
     try:
-        connection.sendall(REPLY.pack(kind, first, second))
+        connection.sendall(REPLY.pack(kind, first, second, third))
     except OSError:
         pass  # the pool's process is gone; the next poll says so
 

@@ -7,16 +7,18 @@ is there. What is in the journal goes to the pool when it is full, when it has w
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # signal costs an import of enum
 import os
 import sys
 from _pickle import loads
 from marshal import dumps
-from time import perf_counter
+from time import monotonic_ns, perf_counter
 
 from manyhands.transport import channel as wire
 from manyhands.transport.channel import Channel, Message
 from manyhands.transport.frames import split
 from manyhands.transport.journal import (
+    BEGAN,
     CAPACITY,
     CHUNK,
     DONE,
@@ -24,6 +26,7 @@ from manyhands.transport.journal import (
     FIRST,
     LIMIT,
     RUNNING,
+    TEXT,
     Journal,
     release,
 )
@@ -42,11 +45,14 @@ FLUSH = 0.005
 
 # How the items of a chunk become arguments (flags of RUN).
 ONE, MANY, FULL = 0, 1, 2  # f(item), f(*item), f(*item[0], **item[1])
-SHAPE, BATCH, EAGER = 3, 4, 16
+SHAPE, BATCH, EAGER, TIMED = 3, 4, 16, 32
 # What a worker reports with results (flags of RESULTS and DONE).
 MUTATED = 8
 # READY with this flag: the initializer failed, the body is its exception.
 REFUSED = 1
+
+#: The signal upon which a worker writes where it is; 0 where the system has none to spare.
+ASK_STACK: int = max(0, getattr(_signal, "SIGRTMAX", 2) - 2)
 
 #: What may be too much for marshal (it counts in 31 bits); pickle takes it.
 LONG = frozenset({str, bytes})
@@ -68,9 +74,7 @@ def main(connection: Any, journal: int | str, key: int) -> None:
     code, process = 1, os.getpid()
     try:
         _guard_signals()
-        book = Journal(journal)
-        release(journal)
-        worker = Worker(Channel(connection, key), book)
+        worker = Worker(Channel(connection, key), Journal(journal), journal)
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=worker.disown)
         worker.serve()
@@ -94,8 +98,6 @@ def _guard_signals() -> None:
 
     A handler that does nothing, not SIG_IGN: what a task starts with exec gets the default back.
     """
-    import _signal  # type: ignore[import-not-found]  # signal costs an import of enum
-
     _signal.signal(_signal.SIGINT, lambda *_: None)
     if hasattr(_signal, "pthread_sigmask"):
         _signal.pthread_sigmask(_signal.SIG_UNBLOCK, {_signal.SIGINT})  # held back until here
@@ -130,11 +132,15 @@ class Worker:
     Args:
         channel: where messages come from and results go.
         journal: what survives this process.
+        file: what the journal was opened with.
     """
 
-    def __init__(self, channel: Channel, journal: Journal) -> None:
+    def __init__(self, channel: Channel, journal: Journal, file: int | str) -> None:
         self.channel = channel
         self.journal = journal
+        self.file = file
+        self.shows_stack = False
+        self.memory_limit: int | None = None
         self.definitions: dict[int, memoryview] = {}  # those that are not loaded yet
         self.functions: dict[int, Callable[..., Any] | bytes] = {}
         self.captured: dict[int, Any] = {}  # the globals that a function reads, as they are in the caller
@@ -183,13 +189,28 @@ class Worker:
         """In a process that a task has forked: channel and journal stay the worker's alone."""
         self.channel.close()
         self.journal.close()
+        release(self.file)
+
+    def show_stack(self) -> None:
+        """From now on ``ASK_STACK`` makes this process write where it is into its journal, whatever it is doing."""
+        if ASK_STACK and isinstance(self.file, int):
+            os.lseek(self.file, TEXT, os.SEEK_SET)
+            if not self.shows_stack:
+                import faulthandler
+
+                faulthandler.register(ASK_STACK, self.file, all_threads=True, chain=False)
+                self.shows_stack = True
 
     def set_up(self, body: memoryview) -> bool:
         """Take over what the pool says about itself, run the initializer, report; False when that failed."""
-        path, argv, initializer = loads(body)
+        path, argv, initializer, self.memory_limit = loads(body)
         sys.path[:] = path
         if argv is not None:
             sys.argv[:] = argv
+        if self.memory_limit is not None:
+            from manyhands.engine.memory import limit
+
+            limit(self.memory_limit)
         if initializer is not None:
             try:
                 from manyhands.engine.initializing import run
@@ -263,7 +284,9 @@ class Run:
     def run(self) -> None:
         """Run the chunk and send what came of it; the last message says how far it got."""
         message, words = self.message, self.worker.journal.words
-        words[RUNNING] = 0
+        if message.flags & TIMED:
+            self.worker.show_stack()
+        words[RUNNING] = words[BEGAN] = 0
         words[FIRST] = words[DONE] = message.first
         words[CHUNK] = message.number
         words[RUNNING] = 1  # loading the function may end this process: on the account of the first task
@@ -321,13 +344,16 @@ class Run:
         words, ends, data = journal.words, journal.ends, journal.data
         index, last, encode = message.first, message.count, self.worker.encoder.encode
         first, place, eager, clock = index, 0, message.flags & EAGER, perf_counter
+        timed = message.flags & TIMED
+        if timed:
+            words[BEGAN] = monotonic_ns()
         for item in items:
             if index >= words[LIMIT]:  # read after DONE was written, see transport.journal
                 break
             try:
                 value = call(item)
             except BaseException as error:
-                kind, result = FAILED_ENTRY, failure(error)
+                kind, result = FAILED_ENTRY, failure(error, self.worker.memory_limit)
             else:
                 if type(value) in ATOMIC and not (type(value) in LONG and len(value) > CAPACITY):
                     kind, result = PLAIN_ENTRY, dumps(value, VERSION)
@@ -336,6 +362,8 @@ class Run:
                     kind, result = package(value, encode)
                     self.travel += clock() - start
             index += 1
+            if timed:  # before DONE: who reads both never takes a new task for an old one
+                words[BEGAN] = monotonic_ns()
             # keep(), written out: this is the hottest place of the worker
             end = place + len(result)
             if end <= CAPACITY and index - first <= ENTRIES:
@@ -399,8 +427,12 @@ class Run:
         self.flushed = perf_counter()
 
 
-def failure(error: BaseException) -> bytes:
+def failure(error: BaseException, memory_limit: int | None = None) -> bytes:
     """The bytes of an exception that a task raised."""
+    if memory_limit is not None and isinstance(error, MemoryError):
+        from manyhands.engine.memory import explain
+
+        explain(error, memory_limit)
     from manyhands.transport.errors import pack
 
     return pack(error, own=__file__)

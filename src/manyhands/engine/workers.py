@@ -6,7 +6,8 @@ import os
 import sys
 from collections import OrderedDict
 
-from manyhands.engine.descriptors import pair
+from manyhands.engine.descriptors import away, kept_off, pair
+from manyhands.engine.worker import ASK_STACK, TIMED
 from manyhands.transport import channel as wire
 from manyhands.transport import journal
 from manyhands.transport.channel import PoolChannel
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from typing import Any
 
     from manyhands.engine.streams import Chunk, Definition
+
+#: What a worker loads before a task whose time is limited may take so many seconds.
+LOADING = 60.0
+NEVER = float("inf")
 
 #: A worker keeps so many functions; the one not used for longest is forgotten.
 KEPT_FUNCTIONS = 64
@@ -45,6 +50,10 @@ class WorkerHandle:
         self.tasks = 0
         self.chunk: Chunk | None = None
         self.path: list[str] = []
+        self.alarm = NEVER  # when somebody next looks whether its task has run too long
+        self.expiring = False  # it is asked where it is, and then ended
+        self.expired: int | None = None  # the task of its chunk that it was killed for: its time was over
+        self.peak = 0  # bytes, known when it has ended
         self._known: OrderedDict[int, None] = OrderedDict()
         self._journal: Journal | None = None
 
@@ -53,12 +62,15 @@ class WorkerHandle:
         ours, theirs = pair()
         try:
             descriptor = journal.create()
+            if isinstance(descriptor, int):
+                descriptor = away(descriptor)
         except BaseException:
             ours.close()
             theirs.close()
             raise
         try:
-            self._journal = Journal(descriptor)
+            with kept_off():
+                self._journal = Journal(descriptor)
         except BaseException:  # mapping takes a descriptor, too
             ours.close()
             theirs.close()
@@ -83,8 +95,8 @@ class WorkerHandle:
         self.chunk = chunk
         self.limit(chunk.stop)
         self.channel.push(
-            wire.RUN, chunk.body, flags=chunk.flags, number=chunk.number, definition=chunk.definition.number,
-            first=chunk.first, count=chunk.stop,
+            wire.RUN, chunk.body, flags=chunk.flags | (TIMED if chunk.timeout is not None else 0), number=chunk.number,
+            definition=chunk.definition.number, first=chunk.first, count=chunk.stop, base=chunk.base,
         )  # fmt: skip
 
     def limit(self, stop: int) -> None:
@@ -100,6 +112,31 @@ class WorkerHandle:
             return chunk.first
         # Between the last task and the end of the chunk nothing runs, though the worker has not said so yet.
         return min(chunk.stop, max(chunk.received, words[journal.DONE] + words[journal.RUNNING]))
+
+    def running(self, chunk: Chunk) -> tuple[int, float] | None:
+        """The task of the chunk that runs, and the (monotonic) time at which its time is over; None: none runs."""
+        assert self._journal is not None
+        assert chunk.timeout is not None
+        words = self._journal.words
+        if words[journal.CHUNK] != chunk.number:
+            return None
+        task, began = words[journal.DONE], words[journal.BEGAN]
+        if not words[journal.RUNNING] or task >= chunk.stop:
+            return None
+        return task, began * 1e-9 + chunk.timeout if began else chunk.sent_at + LOADING + chunk.timeout
+
+    def ask_stack(self) -> None:
+        """Have the worker write where it is."""
+        if ASK_STACK and self.pid and self._journal is not None:
+            self._journal.clear_text()
+            try:
+                os.kill(self.pid, ASK_STACK)
+            except ProcessLookupError:
+                pass
+
+    def stack(self) -> str:
+        """Where the worker was when it was asked; empty if it did not say."""
+        return "" if self._journal is None else self._journal.text()
 
     def accounts(self, chunk: Chunk) -> tuple[int, int, Outcomes]:
         """After its death: tasks begun, tasks finished, and the finished results that it had not sent."""

@@ -9,7 +9,7 @@ from time import perf_counter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
 _END = 1 << 62
@@ -31,15 +31,40 @@ class Batch:
         ([], 1)
     """
 
-    __slots__ = ("_left", "expected", "iterator", "size", "start", "stopped")
+    __slots__ = ("_left", "expected", "iterator", "results", "size", "start", "stopped")
 
     def __init__(self, items: Sequence[Any], expected: float) -> None:
         self.iterator: Any = iter(items)
         self.size = len(items)
         self.expected = expected
+        self.results: list[Any] = []
         self.start = perf_counter()
         self.stopped = False
         self._left: int | None = None
+
+    def run_quickest(self, function: Callable[[Any], Any]) -> None:
+        """Run them in the quickest form that the loop has; when a task raises, the results before it are lost."""
+        self.results = [function(item) for item in self.iterator]
+
+    def run(self, function: Callable[[Any], Any], patience: float | None) -> None:
+        """Run them, keeping what is done when a task raises.
+
+        Args:
+            function: what to call with each.
+            patience: end it after the task in which so many seconds have passed; None: never.
+        """
+        append = (
+            self.results.append
+        )  # extend(map(...)) is no quicker, and takes a task's StopIteration for the end
+        if patience is None:
+            for item in self.iterator:
+                append(function(item))
+            return
+        late = self.start + patience
+        for item in self.iterator:
+            append(function(item))
+            if perf_counter() > late:
+                break
 
     def begun(self) -> int:
         """How many tasks have begun."""

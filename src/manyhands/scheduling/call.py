@@ -10,17 +10,17 @@ A call begins here: the caller's thread runs tasks itself, a few at first, and m
 when the workers would be quicker; then chunks go there, and the caller only feeds and collects. While the workers are
 starting the caller goes on running tasks. A watch (``watch``) engages the workers when a task here takes too long.
 
-Results are kept as runs, lists of consecutive results, by the index of their first; the run that starts at the next index
-wanted is handed out. The first failing item in input order wins: a failure is raised when all before it are handed out.
+What is out, done and failed is in the ``ledger``, which also knows what the caller gets next.
 """
 
 from __future__ import annotations
 
 import _thread
-from time import perf_counter
+from time import monotonic, perf_counter, sleep
 
 from manyhands.scheduling.batch import Batch
 from manyhands.scheduling.chunks import LOOK, Planner
+from manyhands.scheduling.ledger import Ledger
 from manyhands.scheduling.watch import PATIENCE, Watch
 from manyhands.transport.outcomes import FAILED, VALUE, unplain
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from manyhands.backends import Backend, Line
     from manyhands.engine.streams import Event
+    from manyhands.scheduling.policy import Policy
     from manyhands.scheduling.source import Source
 
 #: Where ``imap`` has no ``buffersize``, results may wait for their consumer up to so many tasks, or what so many
@@ -47,6 +48,8 @@ TRIFLE = 0.000_100
 DOZE = 0.1
 #: Below this many seconds a task, the loop itself counts: the quickest form of it is used.
 CHEAP = 0.000_002
+#: Where a task ran, in words.
+HERE = "in the caller's process"
 #: More results than anybody can wait for.
 _END = 1 << 62
 
@@ -59,7 +62,8 @@ class Job:
         shipped: gives what is sent to workers in its place (itself, or what refers to it).
         constants: keywords that are the same for every task.
         shape: how an item becomes arguments: 0 ``f(item)``, 1 ``f(*item)``.
-        memory: remembers across calls what a task cost, in its attribute ``cost``.
+        memory: remembers across calls what a task cost, in its attribute ``cost``, and in ``deadly`` that one has ended its
+            process.
     """
 
     __slots__ = ("constants", "function", "here", "memory", "name", "shape", "shipped")
@@ -107,11 +111,15 @@ class Call:
         lazy: results are wanted one by one, with those before a failing item.
         away: no task may run in the calling thread, if there is a backend.
         ordered: results come in the order of the input, else as they finish.
+        policy: what becomes of failures, and who is told of results; None: the first failure is raised.
+        timeout: seconds that each task may take, or None.
+        deadline: seconds from now that the call may take, or None.
     """
 
     def __init__(
         self, job: Job, source: Source, backend: Backend | None, *, chunksize: int | None = None, window: int | None = None,
-        lazy: bool = False, away: bool = False, ordered: bool = True,
+        lazy: bool = False, away: bool = False, ordered: bool = True, policy: Policy | None = None,
+        timeout: float | None = None, deadline: float | None = None,
     ) -> None:  # fmt: skip
         self.job = job
         self.source = source
@@ -121,24 +129,21 @@ class Call:
         self.planner = Planner(self.workers, chunksize, job.memory.cost)
         self.ordered = ordered
         self.lazy = lazy
+        self.timeout = timeout
+        self.deadline = deadline
+        self._ends = None if deadline is None else monotonic() + deadline
+        self.ledger = Ledger(job, policy, ordered=ordered, counts=policy is not None and deadline is not None)
         self._window = window
         self._lock = _thread.allocate_lock()  # of source, planner and line: the watch may feed too
         self._line: Line | None = None
         self._inbox: Any = None
-        self._runs: dict[int, list[Any]] = {}
-        self._next = 0  # the index that is handed out next
-        self._handed = 0  # how many were handed out
-        self._failure: tuple[int, BaseException] | None = None  # index and exception
-        self._items: dict[
-            int, tuple[Sequence[Any], list[int]]
-        ] = {}  # of chunks that are out, for notes, and how many are
         self._watch: Watch | None = None
         self._doze = PATIENCE
         self._batch: Batch | None = None  # while one runs here
         self._result_size = 0.0  # bytes of a result, of late
         self._out = 0  # tasks that were sent and have not come back
         self._warned = False
-        self._stopped = self._ended = False
+        self._stopped = self._ended = self._overdue = False
         self._refused: BaseException | None = None  # what the watch could not send
         self._counted = False
 
@@ -157,15 +162,11 @@ class Call:
         kill = False
         try:
             while True:
-                if self._inbox is not None:
-                    self._collect()
-                if self._stopped:
-                    raise Stopped
-                if self._refused is not None:
-                    raise self._refused
-                run = self._take_run()
+                self._look_around()
+                run = self.ledger.take()
                 if run is not None:
-                    yield run
+                    if run:
+                        yield run
                 elif self._finished():
                     return
                 elif self._runs_here():
@@ -176,31 +177,39 @@ class Call:
                     self._wait()
         except StopIteration as error:
             raise Carried(error) from None
-        except (KeyboardInterrupt, Stopped):
+        except (Exception, GeneratorExit):
+            raise
+        except BaseException as error:  # Ctrl-C, or what another signal's handler raises: at once
             kill = True
+            if isinstance(error, KeyboardInterrupt):
+                error.partial = self.ledger.partial()  # type: ignore[attr-defined]
             raise
         finally:
-            self._end(kill)
+            self._end(kill or self._overdue)
 
     # what comes next
 
-    def _take_run(self) -> list[Any] | None:
-        if self.ordered:
-            run = self._runs.pop(self._next, None)
-        else:
-            run = self._runs.pop(next(iter(self._runs)), None) if self._runs else None
-        if run is not None:
-            self._next += len(run)
-            self._handed += len(run)
-        return run
+    def _look_around(self) -> None:
+        """Take in what has come, and see whether anything is to happen now."""
+        if self._inbox is not None:
+            self._collect()
+        if self._stopped:
+            raise Stopped
+        if self._refused is not None:
+            raise self._refused
+        if self.ledger.delayed:
+            self._try_again()
+        if self._ends is not None and monotonic() >= self._ends:
+            self._expire()
 
     def _finished(self) -> bool:
         """Tell whether all is done; raises what there is to raise when its turn has come."""
-        if self._failure is not None:
-            index, error = self._failure
-            if index == self._next or not self.ordered:
+        ledger = self.ledger
+        if ledger.failure is not None:
+            index, error = ledger.failure
+            if index == ledger.next or not self.ordered:
                 raise error
-        elif self.source.drained() and self._handed == self.source.position:
+        elif self.source.drained() and ledger.handed == self.source.position:
             if self.source.error is not None:
                 raise self.source.error
             return True
@@ -208,7 +217,7 @@ class Call:
 
     def _runs_here(self) -> bool:
         """Decide whether the caller's thread runs the next tasks itself."""
-        if self._failure is not None or self.source.drained() or self._blocked():
+        if self.ledger.failure is not None or self.source.drained() or self._blocked():
             return False
         if self.backend is None:
             return True
@@ -240,7 +249,7 @@ class Call:
 
     def _blocked(self) -> bool:
         """Tell whether the consumer has to take results before more tasks may begin."""
-        return self.source.position - self._handed >= self._room()
+        return self.source.position - self.ledger.handed >= self._room()
 
     def _room(self) -> int:
         if self._window is not None:
@@ -261,7 +270,7 @@ class Call:
         planner, source = self.planner, self.source
         with self._lock:
             count = planner.batch(source.remaining(), going=self._line is not None)
-            room = self._room() - (source.position - self._handed)
+            room = self._room() - (source.position - self.ledger.handed)
             count = min(count, room)
             if self.backend is not None and not planner.measured:
                 source.look_ahead(min(count + 2 * self.workers, room), QUICK)
@@ -271,41 +280,45 @@ class Call:
         self._stand_watch(len(items))
         if self._line is not None:
             self._line.limit = max(1, self.workers - 1)  # this thread is one of the hands
-        function = self.job.here
-        results: list[Any] = []
-        plain = not self.lazy and planner.measured and (planner.cost or 0) < CHEAP
+        cheap = planner.measured and (planner.cost or 0) < CHEAP and not self.lazy
+        plain = cheap and self.ledger.policy is None
         self._batch = batch = Batch(items, len(items) * (planner.cost or 0))
-        start = batch.start
         try:
             if plain:
-                results = [function(item) for item in batch.iterator]
-            else:  # keeps what is done when a task raises, and can be stopped after any
-                append = results.append
-                late = start + max(LOOK, 4 * batch.expected)
-                for item in batch.iterator:
-                    append(function(item))
-                    if perf_counter() > late:  # dearer than those before: time to think again
-                        break
+                batch.run_quickest(self.job.here)
+            else:  # if its tasks are dearer than those before: time to think again
+                batch.run(self.job.here, None if cheap else max(LOOK, 4 * batch.expected))
         except BaseException as error:
             self._batch = None
-            place = batch.begun() - 1 if plain else len(results)
-            if results:
-                self._runs[index] = results
-            if isinstance(error, KeyboardInterrupt):
-                raise
-            # The quickest form of the loop has lost the results before the failure, all of them good and none wanted.
-            self._fail(
-                index if plain else index + place, note_here(error, index + place, self.job, items[place])
-            )
+            self._failed_here(batch, index, items, error, plain=plain)
             return
-        seconds = perf_counter() - start
+        seconds = perf_counter() - batch.start
         self._batch = None
-        done = len(results)
+        done = len(batch.results)
         with self._lock:
             if done < len(items):
                 source.give_back(index + done, items[done:])
             planner.ran_here(done, seconds)
-        self._runs[index] = results
+        if done:
+            self.ledger.keep(index, batch.results)
+
+    def _failed_here(
+        self, batch: Batch, index: int, items: Sequence[Any], error: BaseException, *, plain: bool
+    ) -> None:
+        """A task of a batch has raised."""
+        ledger, place = self.ledger, batch.begun() - 1 if plain else len(batch.results)
+        if batch.results:
+            ledger.keep(index, batch.results)
+        if isinstance(error, KeyboardInterrupt):
+            raise error
+        if plain:  # the results before it were all good, and none is wanted
+            ledger.give_up(index, note_here(error, index + place, self.job, items[place]))
+            return
+        with self._lock:
+            if ledger.policy is not None and place + 1 < len(items):
+                self.source.give_back(index + place + 1, items[place + 1 :])
+            self.planner.ran_here(place + 1, perf_counter() - batch.start)
+        ledger.fail(index + place, items[place], error, HERE)
 
     def _stand_watch(self, tasks: int) -> None:
         """Have somebody look up when this thread is stuck in a task."""
@@ -406,11 +419,13 @@ class Call:
     def _feed(self, *, pull: bool) -> None:
         """Hand over chunks until the workers have enough; the lock is held."""
         line, source, planner = self._line, self.source, self.planner
-        if line is None or self._failure is not None:
+        if line is None or self.ledger.failure is not None:
             return
         enough = self.workers + 1 + self.workers // 8
         while line.outstanding() < enough and not source.drained():
-            count = min(planner.chunk(source.remaining()), self._room() - (source.position - self._handed))
+            count = min(
+                planner.chunk(source.remaining()), self._room() - (source.position - self.ledger.handed)
+            )
             if count < 1:
                 return
             if pull:  # what takes its time is sent as it comes
@@ -423,9 +438,9 @@ class Call:
             start = perf_counter()
             packed, size = line.pack(items)
             planner.packed(len(items), perf_counter() - start, size)
-            self._items[index] = items, [len(items)]
+            self.ledger.sent(index, items)
             self._out += len(items)
-            line.send(packed, len(items), index)
+            line.send(packed, len(items), index, self.timeout)
             if pull and not self._inbox.empty():
                 return  # results first: an input that takes its time must not hold them back
 
@@ -433,8 +448,61 @@ class Call:
         """Wait for something to come, when nothing else can be done."""
         if self._line is not None:
             self._line.limit = self.workers
-            if self._out:
-                self._absorb(self._inbox.get())
+        patience = self._patience()
+        if self._out:
+            from queue import Empty
+
+            try:
+                self._absorb(self._inbox.get(timeout=patience))
+            except Empty:
+                pass
+        elif patience:
+            sleep(patience)
+
+    def _patience(self) -> float | None:
+        """In how many seconds there is something to do, whether or not something comes."""
+        patience = self.ledger.due()
+        if self._ends is not None:
+            left = max(0.0, self._ends - monotonic())
+            patience = left if patience is None else min(patience, left)
+        return patience
+
+    def _try_again(self) -> None:
+        """Tasks that have failed have their next turn when their wait is over."""
+        for index, item in self.ledger.take_due():
+            with self._lock:
+                self.source.give_back(index, [item])
+
+    def _expire(self) -> None:
+        """The call's time is over: end what runs, and let everything that is not done have failed of it."""
+        if self._overdue:
+            return
+        from manyhands.exceptions import TaskTimeoutError
+
+        ledger, source = self.ledger, self.source
+        assert self.deadline is not None
+        if self._inbox is not None:
+            self._collect()
+        self._overdue = True
+        policy = ledger.policy
+        done = ledger.handed + len(ledger.partial())
+        known = f" of {source.total}" if source.total is not None else ""
+        words = (
+            f"the call took longer than its deadline of {self.deadline:g} s; {done}{known} tasks were done"
+        )
+        if policy is None or policy.raises:
+            raise TaskTimeoutError(words, limit=self.deadline)
+        if self._line is not None:
+            self._line.close(kill=True)
+        with self._lock:
+            rest = dict(source.take_rest())
+        rest.update((index, item) for _, index, item in ledger.delayed)
+        ledger.delayed.clear()
+        policy.retries = None
+        self._out = 0
+        for index in ledger.missing(source.position):
+            item = rest[index] if index in rest else ledger.item(index)
+            ledger.fail(index, item, TaskTimeoutError(words, limit=self.deadline), "not done")
 
     def _collect(self) -> None:
         while not self._inbox.empty():
@@ -442,6 +510,8 @@ class Call:
 
     def _absorb(self, event: Any) -> None:
         """Take in what has come."""
+        if self._overdue:
+            return
         kind = type(event).__name__
         if kind == "Results":
             self._absorb_results(event)
@@ -449,8 +519,10 @@ class Call:
             from manyhands.transport.errors import crash
 
             self._out -= 1
-            self._fail(event.index, self._noted(crash(event.pid, event.exitcode), event.index, event.pid))
-            self._forget(event.index, 1)
+            if event.timeout is None:
+                self.job.memory.deadly = True  # here it would end this process
+            self.ledger.fail(event.index, self.ledger.item(event.index), crash(event), in_worker(event.pid))
+            self.ledger.forget(event.index, 1)
         elif kind == "Broken":
             raise event.error
 
@@ -461,63 +533,44 @@ class Call:
         index, outcomes = event.first, event.outcomes
         values: list[Any] | None = outcomes.values() if hasattr(outcomes, "values") else None
         if values is None:
-            values = []
-            append, decode = values.append, line.value
-            for kind, outcome in outcomes:
-                try:
-                    if kind == FAILED:
-                        error = line.error(outcome)
-                    else:
-                        append(decode(outcome) if kind == VALUE else unplain(outcome))
-                        continue
-                except KeyboardInterrupt:
-                    raise
-                except BaseException as failure:  # what a result does when it is opened
-                    error = failure.with_traceback(None)
-                place = index + len(values)
-                self._fail(place, self._noted(error, place, event.worker))
-                break
-        if values:
-            self._runs[index] = values
+            self._open(index, outcomes, event.worker)
+        elif values:
+            self.ledger.keep(index, values)
         if event.busy and event.outcomes:
             with self._lock:
                 self.planner.ran_there(len(event.outcomes), event.busy, event.travel / len(event.outcomes))
         if event.mutated and not self._warned:
             self._warned = True
             self._warn_mutated()
-        self._forget(event.first, len(event.outcomes))
+        self.ledger.forget(event.first, len(event.outcomes))
         if self.lazy and event.outcomes and hasattr(event.outcomes, "data"):
             self._result_size += (len(event.outcomes.data) / len(event.outcomes) - self._result_size) / 2
 
-    def _fail(self, index: int, error: BaseException) -> None:
-        """Remember the first failing item in input order."""
-        if self._failure is None or index < self._failure[0]:
-            self._failure = (index, error)
-
-    def _noted(self, error: BaseException, index: int, worker: int) -> BaseException:
-        from manyhands.scheduling.failures import note
-
-        start = self._start_of(index)
-        if start is None:
-            return error
-        item = self._items[start][0][index - start]
-        return note(error, index, self.job.name, item, self.job.shape, f"in worker {worker}")
-
-    def _forget(self, index: int, count: int) -> None:
-        """Let go of the items of a chunk when the last of its tasks is done."""
-        start = self._start_of(index)
-        if start is not None:
-            out = self._items[start][1]
-            out[0] -= count
-            if not out[0]:
-                del self._items[start]
-
-    def _start_of(self, index: int) -> int | None:
-        """The index of the first task of the chunk that a task is in, while that is out."""
-        for start, (items, _) in self._items.items():
-            if start <= index < start + len(items):
-                return start
-        return None
+    def _open(self, index: int, outcomes: Any, worker: int) -> None:
+        """Take in results that have to be unpickled, and failures."""
+        line, ledger = self._line, self.ledger
+        assert line is not None
+        values: list[Any] = []
+        append, decode = values.append, line.value
+        for place, (kind, outcome) in enumerate(outcomes, index):
+            try:
+                if kind != FAILED:
+                    append(decode(outcome) if kind == VALUE else unplain(outcome))
+                    continue
+                error = line.error(outcome)
+            except KeyboardInterrupt:
+                raise
+            except BaseException as failure:  # what a result does when it is opened
+                error = failure.with_traceback(None)
+            if values:
+                ledger.keep(place - len(values), values)
+                values = []
+                append = values.append
+            ledger.fail(place, ledger.item(place), error, in_worker(worker))
+            if ledger.failure is not None and ledger.failure[0] <= place:
+                return  # nothing after it is wanted
+        if values:
+            ledger.keep(index + len(outcomes) - len(values), values)
 
     def _warn_mutated(self) -> None:
         import warnings
@@ -552,7 +605,12 @@ def note_here(error: BaseException, index: int, job: Job, item: Any) -> BaseExce
     """Add to an exception that was raised here which task raised it."""
     from manyhands.scheduling.failures import note
 
-    return note(error, index, job.name, item, job.shape, "in the caller's process")
+    return note(error, index, job.name, item, job.shape, HERE)
+
+
+def in_worker(pid: int) -> str:
+    """Where a task ran, in words."""
+    return f"in worker {pid}"
 
 
 def _outside() -> int:

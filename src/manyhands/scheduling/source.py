@@ -124,6 +124,15 @@ class Source:
         self.position += len(found)
         return index, [_arguments(item) for item in found] if self._star else found
 
+    def take_rest(self) -> list[tuple[int, Any]]:
+        """Hand out all that can be had without asking an iterator, index and item; nothing comes after it."""
+        rest = []
+        while self.at_hand():
+            index, items = self.take(self.at_hand(), pull=False)
+            rest += list(enumerate(items, index))
+        self.exhausted = True
+        return rest
+
     def look_ahead(self, count: int, patience: float) -> None:
         """Pull up to ``count`` items without handing them out, unless the iterator takes its time."""
         if self.sequence is not None:

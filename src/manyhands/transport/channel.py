@@ -29,7 +29,8 @@ SETUP, PATH, DEFINE, FORGET, RUN, STOP = 1, 2, 3, 4, 5, 6
 READY, RESULTS, DONE = 16, 17, 18
 KINDS = frozenset({SETUP, PATH, DEFINE, FORGET, RUN, STOP, READY, RESULTS, DONE})
 
-#: key, kind, flags, number (of a chunk), definition, first (task), count (of tasks), seconds, seconds, size of the body
+#: key, kind, flags, number (of a chunk), definition, first (task), count (of tasks), seconds (to the worker: the index in
+#: the input of the body's first task), seconds, size of the body
 HEADER = Struct("<QBBxxIIIIddQ")
 Fields = tuple[int, int, int, int, int, int, float, float, int]
 #: Small enough to come from the heap: a larger buffer would be mapped and unmapped for every message.
@@ -187,13 +188,13 @@ class PoolChannel:
 
     def push(
         self, kind: int, parts: Iterable[Buffer], *, flags: int = 0, number: int = 0, definition: int = 0, first: int = 0,
-        count: int = 0,
+        count: int = 0, base: int = 0,
     ) -> None:  # fmt: skip
         """Put one message into the queue of what goes; ``flush`` sends it."""
         parts = list(parts)
         size = sum(map(len, parts))
         self.outgoing.append(
-            HEADER.pack(self.key, kind, flags, number, definition, first, count, 0.0, 0.0, size)
+            HEADER.pack(self.key, kind, flags, number, definition, first, count, base, 0.0, size)
         )
         self.outgoing.extend(part for part in parts if len(part))
 

@@ -8,16 +8,25 @@ the first that works:
 2. taken apart: class, arguments and attributes each by themselves, put together without calling ``__init__``; a part that
    cannot travel is replaced by a ``Placeholder`` that shows its repr;
 3. when the class itself cannot travel: a stand-in class of the same name, derived from the nearest base that can.
+
+Causes, contexts and the members of groups, which pickle leaves behind, are packed the same way, each by itself. Where
+``tblib`` is installed they bring their tracebacks; else the whole traceback comes as text, as the cause of the last of them.
 """
 
 from __future__ import annotations
+
+import os
 
 from manyhands.exceptions import RemoteTraceback
 from manyhands.transport.serialize import dumps, loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from types import TracebackType
     from typing import Any
+
+#: An exception brings so many of its causes and contexts; who raises in an endless loop has a very long chain.
+LONGEST_CHAIN = 50
 
 
 class Placeholder:
@@ -41,43 +50,128 @@ def pack(error: BaseException, own: str = "") -> bytes:
         error: the exception, with its traceback.
         own: the file of the worker's own code, whose frames at the top of the traceback say nothing to the reader.
     """
-    return dumps((_pack(error), traceback_text(error, own)))
+    return dumps((_pack_chain(error, own, set()), traceback_text(error, own)))
 
 
 def unpack(data: bytes | memoryview) -> BaseException:
-    """Return the exception of ``pack``, with the worker's traceback as its cause; never fails."""
+    """Return the exception of ``pack``, with the worker's traceback; never fails."""
     try:
         packed, text = loads(data)
-        error = _unpack(packed)
+        error = _unpack_chain(packed)
     except BaseException as failure:
         error, text = failure, f"(the exception of the worker could not be read: {failure!r})"
-    error.__cause__ = RemoteTraceback(text)
+        error.__traceback__ = None
+    if error.__traceback__ is None:
+        _last(error).__cause__ = RemoteTraceback(text)
     return error
+
+
+def again(error: BaseException) -> BaseException:
+    """Return a copy of an exception, for who must not share it: whoever raises one changes its traceback."""
+    return _unpack_chain(_pack_chain(error, "", set()))
 
 
 def traceback_text(error: BaseException, own: str = "") -> str:
     """Return the traceback of an exception as text, without the outermost frames that are in the file ``own``."""
     import traceback
 
-    trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_code.co_filename == own:
-        trace = trace.tb_next
     try:
-        return "".join(traceback.format_exception(type(error), error, trace))
+        return "".join(traceback.format_exception(type(error), error, _theirs(error.__traceback__, own)))
     except Exception as failure:  # a __str__ or __cause__ that raises
         return f"{type(error).__qualname__} (its traceback could not be formatted: {failure!r})"
 
 
-def _pack(error: BaseException) -> tuple[str, Any]:
+def _theirs(trace: TracebackType | None, own: str) -> TracebackType | None:
+    while trace is not None and trace.tb_frame.f_code.co_filename == own:
+        trace = trace.tb_next
+    return trace
+
+
+def _last(error: BaseException) -> BaseException:
+    """The exception that all began with, as far as the chain tells."""
+    for _ in range(LONGEST_CHAIN + 1):
+        before = error.__cause__
+        if before is None and not error.__suppress_context__:
+            before = error.__context__
+        if before is None or isinstance(before, RemoteTraceback):
+            break
+        error = before
+    return error
+
+
+# one exception, and those it came from
+
+
+def _pack_chain(error: BaseException, own: str, seen: set[int]) -> Any:
+    """An exception with its cause and context; None for one that has been packed before, or is too far away."""
+    if id(error) in seen or len(seen) >= LONGEST_CHAIN or isinstance(error, RemoteTraceback):
+        return None
+    seen.add(id(error))
+    cause, context = (
+        None if before is None else _pack_chain(before, own, seen)
+        for before in (error.__cause__, error.__context__)
+    )
+    return _pack(error, own), cause, context, error.__suppress_context__, _pack_trace(error, own)
+
+
+def _unpack_chain(packed: Any) -> BaseException:
+    content, cause, context, suppress, trace = packed
+    error = _unpack(content)
+    error.__traceback__ = _unpack_trace(trace)
+    error.__cause__ = None if cause is None else _unpack_chain(cause)
+    error.__context__ = None if context is None else _unpack_chain(context)
+    error.__suppress_context__ = suppress
+    return error
+
+
+def _pack_trace(error: BaseException, own: str) -> Any:
+    trace = _theirs(error.__traceback__, own)
+    if trace is None or not _tblib():
+        return None
     try:
-        data = dumps(error)
-        if _alike(error, loads(data)):
-            return "whole", data
+        return _tblib().Traceback(trace).to_dict()
+    except Exception:  # frames of code that it does not understand
+        return None
+
+
+def _unpack_trace(trace: Any) -> TracebackType | None:
+    if trace is None or not _tblib():
+        return None
+    try:
+        return _tblib().Traceback.from_dict(trace).as_traceback()  # type: ignore[no-any-return]
+    except Exception:
+        return None
+
+
+def _tblib() -> Any:
+    """The module ``tblib``, if there is one."""
+    if not _found:
+        try:
+            import tblib  # type: ignore[import-not-found,import-untyped,unused-ignore]
+        except ImportError:
+            tblib = None
+        _found.append(tblib)
+    return _found[0]
+
+
+_found: list[Any] = []
+
+
+# one exception by itself
+
+
+def _pack(error: BaseException, own: str) -> tuple[str, Any]:
+    try:
+        if not isinstance(error, BaseExceptionGroup):  # its members would come without their causes
+            data = dumps(error)
+            if _alike(error, loads(data)):
+                return "whole", data
     except BaseException:
         pass
     cls = type(error)
     if isinstance(error, BaseExceptionGroup):
-        arguments: list[Any] = [_part(error.message), [_pack(member) for member in error.exceptions]]
+        members = [_pack_chain(member, own, {id(error)}) for member in error.exceptions]
+        arguments: list[Any] = [_part(error.message), members]
     else:
         arguments = [_part(argument) for argument in error.args]
     state = {name: _part(value) for name, value in vars(error).items()}
@@ -126,7 +220,7 @@ def _unpack(packed: tuple[str, Any]) -> BaseException:
         cls = type(name.rpartition(".")[2], (cls,), {"__module__": module, "__qualname__": name})
     native = next(base for base in cls.__mro__ if base.__module__ == "builtins")
     if issubclass(cls, BaseExceptionGroup):
-        arguments = [loads(parts[0]), [_unpack(member) for member in parts[1]]]
+        arguments = [loads(parts[0]), [_unpack_chain(member) for member in parts[1]]]
     else:
         arguments = [loads(part) for part in parts]
     error: BaseException = native.__new__(cls, *arguments)
@@ -136,15 +230,49 @@ def _unpack(packed: tuple[str, Any]) -> BaseException:
     return error
 
 
-def crash(pid: int, exitcode: int | None) -> BaseException:
-    """The error for a task whose worker died under it."""
-    from manyhands.exceptions import WorkerCrashedError
+def crash(event: Any) -> BaseException:
+    """The error for a task whose worker died under it, or was ended because the task's time was over.
 
+    Args:
+        event: what is known of it, an ``engine.streams.Crash``.
+    """
+    from manyhands.exceptions import TaskTimeoutError, WorkerCrashedError
+
+    peak = f"; it had used up to {event.peak / 1e6:,.1f} MB of memory" if event.peak else ""
+    if event.timeout is not None:
+        stack = _without_ours(event.stack)
+        where = f"; it was here:\n{stack}" if stack else "; it could not say where it was"
+        return TaskTimeoutError(
+            f"the task ran longer than its timeout of {event.timeout:g} s, and was ended with its worker {event.pid}{where}",
+            limit=event.timeout,
+            stack=stack,
+            pid=event.pid,
+        )
     return WorkerCrashedError(
-        f"worker {pid} {_ending(exitcode)} while it ran this task; the other tasks are not affected",
-        pid=pid,
-        exitcode=exitcode,
+        f"worker {event.pid} {_ending(event.exitcode)}{_starved(event)} while it ran this task{peak}; "
+        "the other tasks are not affected",
+        pid=event.pid,
+        exitcode=event.exitcode,
+        peak_memory=event.peak or None,
+        out_of_memory=None if event.starved is None else event.starved > 0,
     )
+
+
+def _without_ours(stack: str) -> str:
+    """A stack as ``faulthandler`` writes it, without the lines that are the worker's own."""
+    lines = [line for line in stack.splitlines() if f"{_OWN}worker.py" not in line]
+    return "\n".join(lines)
+
+
+_OWN = os.path.join("manyhands", "engine", "")
+
+
+def _starved(event: Any) -> str:
+    if event.starved is None:
+        return ""
+    if event.starved:
+        return " The kernel has counted a kill for want of memory meanwhile: it was most likely that,"
+    return " (the kernel has counted no kill for want of memory meanwhile: somebody has sent that signal)"
 
 
 def _ending(exitcode: int | None) -> str:
@@ -159,7 +287,7 @@ def _ending(exitcode: int | None) -> str:
     except ValueError:
         name = f"signal {-exitcode}"
     reasons = {
-        "SIGKILL": "killed from outside, very often by the system because memory ran out",
+        "SIGKILL": "ended from outside, by somebody or by the system because memory ran out",
         "SIGSEGV": "a crash in compiled code, or recursion too deep for its stack",
         "SIGABRT": "compiled code gave up",
         "SIGBUS": "a crash in compiled code, or a mapped file that shrank",

@@ -12,10 +12,13 @@ but not yet sent (they are kept), and so which tasks had not begun (they run els
     word 2   index in the chunk of the task that runs: those before it are finished
     word 3   index in the chunk of the first result held here (those before it were sent)
     word 4   written by the pool: the task before which to stop
+    word 5   when the task that runs began (monotonic clock, nanoseconds), if its time is limited; 0: not yet
 
 The pool takes tasks away from a running chunk by lowering word 4. The worker stores word 2 before it reads word 4, the pool
 stores word 4 and reads word 2 a millisecond later, when every store has long been seen: one of them notices the other,
 so no task is run by two workers (Dekker's argument; Lamport, "A new solution of Dijkstra's problem", 1974, uses the same).
+
+Behind the results there is room for text: where a worker is that is about to be killed, written by its own signal handler.
 """
 
 from __future__ import annotations
@@ -30,9 +33,10 @@ ENTRIES = 8192
 CAPACITY = 1 << 20
 _WORDS = 8
 _DATA = (_WORDS + ENTRIES) * 8
-SIZE = _DATA + CAPACITY
+TEXT = _DATA + CAPACITY
+SIZE = TEXT + (1 << 14)
 
-CHUNK, RUNNING, DONE, FIRST, LIMIT = range(5)
+CHUNK, RUNNING, DONE, FIRST, LIMIT, BEGAN = range(6)
 
 
 class Journal:
@@ -50,7 +54,15 @@ class Journal:
         view = memoryview(self.map)
         self.words = view[:_DATA].cast("Q")
         self.ends = self.words[_WORDS:]
-        self.data = view[_DATA:]
+        self.data = view[_DATA:TEXT]
+
+    def clear_text(self) -> None:
+        """Forget what was written behind the results."""
+        self.map[TEXT:] = bytes(SIZE - TEXT)
+
+    def text(self) -> str:
+        """Return what the worker has written behind its results."""
+        return self.map[TEXT:].rstrip(b"\0").decode(errors="replace")
 
     def held(self) -> Outcomes:
         """Return the finished results that were not sent, copied out of the journal."""
