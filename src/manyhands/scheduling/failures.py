@@ -61,6 +61,9 @@ class Failure:
 class Collected(_list[T]):
     """The results of a call that collects its failures: a list in which failed items hold a ``Failure``.
 
+    Args:
+        iterable: results and failures, in input order.
+
     Example:
         >>> from manyhands import parallel_map
         >>> results = parallel_map(int, on_error="collect").map(["1", "two", "3"])
