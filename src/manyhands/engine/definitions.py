@@ -86,7 +86,9 @@ def refused(item: Any, shape: int, error: BaseException) -> BaseException:
     return refuse(item, "args", error, dumps)
 
 
-def define(function: Any, constants: dict[str, Any], initializer: Any = None) -> Definition:
+def define(
+    function: Any, constants: dict[str, Any], initializer: Any = None, reads: Any = None
+) -> Definition:
     """Return a function with its constants, and the module globals it reads, as a definition.
 
     The same content is the same definition: workers that have it are not sent it again.
@@ -95,11 +97,12 @@ def define(function: Any, constants: dict[str, Any], initializer: Any = None) ->
         function: the function, or what refers to it.
         constants: keywords that are the same for every task.
         initializer: what the workers' initializer sets is theirs, and not sent.
+        reads: the function whose globals count, if ``function`` only calls it.
 
     Raises:
         UnpicklableError: the function or a constant cannot travel; the message names what.
     """
-    refs = globals_read(getattr(function, "__manyhands__", function), initializer)
+    refs = globals_read(reads or getattr(function, "__manyhands__", function), initializer)
     quick = not constants and not refs and reference(function) is not None
     if quick:
         known = _by_name.get(id(function))

@@ -192,7 +192,7 @@ class _Check:
         from manyhands.engine.attending import TaskFuture
         from manyhands.engine.definitions import define, pack_initializer
         from manyhands.engine.pool import Pool
-        from manyhands.engine.submissions import Submissions
+        from manyhands.engine.submissions import Submissions, Task
         from manyhands.transport.serialize import Encoder
 
         function, options = self.function, self.function.settings
@@ -207,7 +207,7 @@ class _Check:
         try:
             submissions = Submissions(pool)
             for index, future in reversed(futures.items()):
-                submissions.submit(probe, Encoder().encode(((self.frames[index],), {})), future)
+                submissions.submit(Task(future, probe, Encoder().encode(((self.frames[index],), {}))))
             self.there = {index: _received(future) for index, future in futures.items()}
         finally:
             pool.close()

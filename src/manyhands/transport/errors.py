@@ -67,8 +67,12 @@ def unpack(data: bytes | memoryview) -> BaseException:
 
 
 def again(error: BaseException) -> BaseException:
-    """Return a copy of an exception, for who must not share it: whoever raises one changes its traceback."""
-    return _unpack_chain(_pack_chain(error, "", set()))
+    """Return a copy of one of our own exceptions, for who must not share it: whoever raises one changes its traceback."""
+    from copy import copy
+
+    other = copy(error)
+    other.__cause__ = error.__cause__
+    return other
 
 
 def traceback_text(error: BaseException, own: str = "") -> str:
