@@ -178,6 +178,8 @@ class Pool(Staff):
             outcomes = Outcomes(
                 memoryview(bytes(message.body[:size])).cast("Q").tolist(), message.body[size:]
             )
+            if worker.expired is not None and message.first + message.count > worker.expired:
+                outcomes = outcomes.until(worker.expired - message.first)
             event = Results(
                 chunk.base + message.first, outcomes, message.busy, message.overhead, mutated, worker.pid
             )
@@ -190,6 +192,8 @@ class Pool(Staff):
                 stream.ready.appendleft(chunk.part(chunk.received, chunk.stop))
             self._free(worker, chunk)  # first the worker, which waits for its next chunk, then the caller
         self._tell(stream, event)
+        if worker.expired is not None and message.first <= worker.expired < chunk.received:
+            self._tell(stream, self._crash(worker, chunk, worker.expired, None))
 
     def _tell(self, stream: Stream, event: Event) -> None:
         """Deliver an event, but not under the guard: who takes it may run other people's code."""
@@ -220,6 +224,8 @@ class Pool(Staff):
         stream = chunk.owner
         stream.in_flight -= 1
         begun, done, finished = worker.accounts(chunk)
+        if worker.expired is not None and chunk.received <= worker.expired < done:
+            done, finished = worker.expired, finished.until(worker.expired - chunk.received)
         if finished:
             self._tell(stream, Results(chunk.base + chunk.received, finished, 0.0, 0.0, False, worker.pid))
         rest = done
@@ -391,33 +397,31 @@ class Pool(Staff):
         """Has the task of a worker run too long?"""
         worker.alarm = NEVER
         chunk = worker.chunk
-        if chunk is None or chunk.timeout is None or worker.gone or worker.expiring:
+        if chunk is None or chunk.timeout is None or worker.gone or worker.expired is not None:
             return
-        running = worker.running(chunk)
-        if running is None:  # it is between two of them, or about to begin
-            self._set_alarm(worker, monotonic() + chunk.timeout)
-        elif running[1] > monotonic():
+        running, now = worker.running(chunk), monotonic()
+        if running is not None and running[1] <= now:
+            self._expire(worker, running[0])
+        elif running is not None and running[2]:
             self._set_alarm(worker, running[1])
-        else:
-            self._expire(worker, chunk, running[0])
+        else:  # it is between two of them, or about to begin
+            self._set_alarm(worker, now + chunk.timeout)
 
-    def _expire(self, worker: WorkerHandle, chunk: Chunk, task: int) -> None:
-        """The time of a task is over: have the worker say where it is, then end both; nothing else begins there."""
+    def _expire(self, worker: WorkerHandle, task: int) -> None:
+        """The time of a task is over: have the worker say where it is, then end both; nothing else begins there.
+
+        That is its end even if it returns in the meantime: the signal by which the worker is asked may have helped it out of
+        the system call it was stuck in.
+        """
         assert self._loop is not None
-        worker.expiring = True
+        worker.expired = task
+        worker.retired = True
         worker.limit(task + 1)
         worker.ask_stack()
 
         def end() -> None:
-            worker.expiring = False
-            if worker.chunk is not chunk or worker.gone:
-                return
-            running = worker.running(chunk)
-            if running is not None and running[0] == task and worker.pid:
-                worker.expired = task
+            if worker.serial in self._workers and worker.pid:
                 end_process(worker.pid)
-            else:  # it was done in the very last moment
-                self._set_alarm(worker, monotonic() + (chunk.timeout or 0.0))
 
         self._loop.call_later(STACK_WITHIN, end)
 
@@ -433,7 +437,7 @@ class Pool(Staff):
             chunk = worker.chunk
             if (
                 chunk is None
-                or worker.expiring
+                or worker.expired is not None
                 or chunk.owner.closed
                 or chunk.owner.in_flight >= chunk.owner.limit
             ):
