@@ -399,9 +399,11 @@ class ParallelFunction(Decorated, Generic[P, R]):
         return Collected(results)
 
     def _guarded(self, settings: Options) -> bool:
-        """Whether this process is to be spared the tasks: they may end it, or failures of every kind are asked for."""
+        """Whether this process is to be spared the tasks: they may end it, hold it up, or fail in every possible way."""
         memory = self._memory
         if memory.deadly or settings.retries:
+            return True
+        if settings.checkpoint is not None:  # results are written here, and must not wait for a task to end
             return True
         failures = settings.on_error != "raise" or settings.on_error_callback is not None
         return failures and (memory.cost is None or memory.cost > CHEAP)
@@ -445,7 +447,16 @@ class ParallelFunction(Decorated, Generic[P, R]):
     ) -> Any:
         settings = self.settings
         away = away or self._guarded(settings)
-        source = Source(iterables, star=star)
+        stored = None
+        if settings.checkpoint is not None:
+            from manyhands.scheduling.checkpoint import Checkpoint
+            from manyhands.scheduling.restored import Restored
+
+            checkpoint = Checkpoint(settings.checkpoint, self.__wrapped__, self._name(), constants, shape)
+            source: Source = Restored(iterables, star=star, checkpoint=checkpoint)
+            stored = checkpoint.results
+        else:
+            source = Source(iterables, star=star)
         if (
             settings.backend == "serial"
             or inside_worker()
@@ -462,7 +473,7 @@ class ParallelFunction(Decorated, Generic[P, R]):
         if not settings.simple:
             from manyhands.scheduling.policy import of
 
-            policy = of(settings)
+            policy = of(settings, stored)
         return Call(
             job, source, backend, chunksize=settings.chunksize, window=settings.buffersize, away=away, policy=policy,
             timeout=settings.timeout, deadline=settings.deadline, **how,
