@@ -4,12 +4,11 @@ They are the interpreter's, ``test.test_concurrent_futures``, and nothing of the
 process pool gets a subclass here, of the same name, whose ``executor_type`` is ours. So a newer interpreter brings its newer
 tests along. Many distributions ship Python without its tests; there is nothing to run then.
 
-What cannot pass stands in one of three tables, by name and with the reason, and an entry that is not true any more fails:
+What cannot pass stands in one of two tables, by name and with the reason, and an entry that is not true any more fails:
 
 - ``PRIVATE``: the test reads attributes of ``ProcessPoolExecutor`` that are its own business. It does not run; that it does
   read them is checked.
 - ``DIFFERENT``: ours behaves otherwise on purpose. It runs, and must fail.
-- ``KNOWN``: a defect of ours. It runs, and must fail.
 """
 
 from __future__ import annotations
@@ -128,28 +127,6 @@ DIFFERENT = {
     ),
 }
 
-AUTHKEY = Entry(
-    "multiprocessing.current_process().authkey is another one in a worker that was not forked from here, so that managers "
-    "refuse it",
-    since=RECENT,
-    methods=("Forkserver", "Spawn"),
-)
-
-KNOWN = {
-    "ProcessPoolExecutor.test_force_shutdown_workers_dead_workers": Entry("no terminate_workers()", RECENT),
-    "ProcessPoolExecutor.test_force_shutdown_workers_not_started_yet": Entry(
-        "no terminate_workers()", RECENT
-    ),
-    "ProcessPoolExecutor.test_free_reference": Entry("the iterator of map() holds the result it gave last"),
-    "ProcessPoolExecutor.test_ressources_gced_in_workers": AUTHKEY._replace(since=(3, 11), run=False),
-    "Wait.test_first_completed": AUTHKEY,
-    "Wait.test_first_completed_some_already_completed": AUTHKEY,
-    "Wait.test_first_exception": AUTHKEY,
-    "Wait.test_first_exception_one_already_failed": AUTHKEY,
-    "Wait.test_first_exception_some_already_complete": AUTHKEY,
-    "Wait.test_timeout": AUTHKEY,
-}
-
 
 THEIR_IMPORT = "from concurrent.futures import ProcessPool\n"  # they take the name from ``executor_type``
 
@@ -184,7 +161,7 @@ def bound(name: str, theirs: type) -> type:
         if key in PRIVATE:
             changed[test] = None  # what cannot be called is not collected
             continue
-        entry = DIFFERENT.get(key) or KNOWN.get(key)
+        entry = DIFFERENT.get(key)
         if entry is not None and method in entry.methods and not entry.over():
             changed[test] = must_fail(getattr(theirs, test), entry)
     return type(name, (OnProcessPool, theirs), changed)
@@ -282,9 +259,9 @@ def offered() -> dict[str, list[tuple[type, str]]]:
 
 
 def test_every_entry_of_the_tables_names_a_test() -> None:
-    wanted = {key for key, entry in {**PRIVATE, **DIFFERENT, **KNOWN}.items() if entry.sure()}
+    wanted = {key for key, entry in {**PRIVATE, **DIFFERENT}.items() if entry.sure()}
     assert not wanted - offered().keys()
-    assert len({*PRIVATE, *DIFFERENT, *KNOWN}) == len(PRIVATE) + len(DIFFERENT) + len(KNOWN)
+    assert len({*PRIVATE, *DIFFERENT}) == len(PRIVATE) + len(DIFFERENT)
 
 
 def test_what_does_not_run_reaches_into_private_attributes() -> None:

@@ -224,6 +224,22 @@ class ProcessPool(Executor):
         """
         self._kill("kill_workers()")
 
+    def terminate_workers(self) -> None:
+        """Ask every worker to end (SIGTERM), and the pool with them; those that do not are ended after a second.
+
+        Tasks that were running have a ``WorkerCrashedError``; those that had not begun are cancelled.
+
+        Example:
+            >>> import time
+            >>> pool = ProcessPool(1)
+            >>> future = pool.submit(time.sleep, 3600)
+            >>> pool.terminate_workers()
+            >>> future.done()
+            True
+        """
+        self._pool.terminate()
+        self._kill("terminate_workers()", within=1.0)
+
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         """Wait for what was submitted; after an exception, end it: nobody is left who would take the results."""
         if error is None:
@@ -231,7 +247,7 @@ class ProcessPool(Executor):
         else:
             self._kill(f"leaving the with block by {type(error).__name__}")
 
-    def _kill(self, reason: str) -> None:
+    def _kill(self, reason: str, within: float = 0.0) -> None:
         submissions = self._close()
         if submissions is not None:
             from manyhands.exceptions import WorkerCrashedError
@@ -241,6 +257,8 @@ class ProcessPool(Executor):
             if self._pool.in_loop():
                 _finish(submissions, self._pool)
                 return
+        if within:
+            self._pool.close(kill=False, timeout=within)
         self._let_go()
 
     def _check_open(self) -> None:
@@ -333,18 +351,23 @@ def _results(waiting: deque[Future[T]], more: Iterator[Future[T]], deadline: flo
     def results() -> Iterator[T]:
         try:
             while waiting:
-                future = waiting.popleft()
+                first = [waiting.popleft()]
                 waiting.extend(itertools.islice(more, 1))
-                try:
-                    yield future.result() if deadline is None else future.result(deadline - monotonic())
-                finally:
-                    future.cancel()
-                    del future
+                yield _result(first, deadline)
         finally:
             for future in waiting:
                 future.cancel()
 
     return results()
+
+
+def _result(future: list[Future[T]], deadline: float | None) -> T:
+    """The result of the one future in a list, which nothing here holds any more when it is given out."""
+    try:
+        timeout = None if deadline is None else deadline - monotonic()
+        return future[0].result(timeout)
+    finally:
+        future.pop().cancel()
 
 
 def _finish(submissions: Submissions, pool: Pool) -> None:

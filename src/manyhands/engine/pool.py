@@ -33,6 +33,7 @@ import sys
 from collections import deque
 from time import monotonic
 
+from manyhands.engine.authkey import authkey
 from manyhands.engine.interrupts import HeldBack
 from manyhands.engine.memory import starved
 from manyhands.engine.moving import cut, look_again, work_left, worth_moving
@@ -373,8 +374,11 @@ class Pool(Staff):
             cut = chunk.first + self.max_tasks - worker.tasks
             chunk.owner.ready.appendleft(chunk.part(cut, chunk.stop))
             chunk.stop = cut
-        if worker.path != sys.path:  # it has grown since the worker was told
-            self._tell_path(worker, wire.PATH, module_path())
+        if (
+            worker.path != sys.path or worker.authkey is not authkey()
+        ):  # they have changed since the worker was told
+            worker.authkey = key = authkey()
+            self._tell_path(worker, wire.PATH, (module_path(), None if key is None else bytes(key)))
         worker.know(chunk.definition)
         chunk.number = next(self._chunks) & 0xFFFFFFFF or next(self._chunks)
         chunk.sent_at = monotonic()

@@ -318,9 +318,9 @@ class PopenStarter:
         """There is no fork where this class is used."""
 
 
-def end_process(pid: int) -> None:
-    """End a process at once, if it is there."""
+def end_process(pid: int, signal: int = 9) -> None:
+    """End a process, if it is there: at once, or with a signal that leaves that to it."""
     try:
-        os.kill(pid, 9)
+        os.kill(pid, signal)
     except (ProcessLookupError, PermissionError):
         pass

@@ -14,6 +14,7 @@ import threading
 import weakref
 from collections import deque
 
+from manyhands.engine.authkey import authkey
 from manyhands.engine.interrupts import HeldBack, ring, sleep
 from manyhands.engine.loop import Loop
 from manyhands.engine.mail import Mail
@@ -179,6 +180,16 @@ class Staff(Mail):
         if self._loop is not None:
             self._loop.call_soon(action)
 
+    def terminate(self) -> None:
+        """Send SIGTERM to every worker."""
+
+        def tell() -> None:
+            for worker in self._workers.values():
+                if worker.pid:
+                    end_process(worker.pid, signal=15)
+
+        self.loop_soon(tell)
+
     def close(self, *, kill: bool = True, timeout: float = 5.0) -> None:
         """End all workers and the loop thread, and wait for them.
 
@@ -251,7 +262,9 @@ class Staff(Mail):
             return
         assert self._loop is not None
         self._loop.watch(worker.channel.fileno(), lambda: self._readable(worker))
-        about = (module_path(), getattr(sys, "argv", None), self.initializer, self.memory_limit)
+        worker.authkey = authkey()
+        key = None if worker.authkey is None else bytes(worker.authkey)
+        about = (module_path(), key, getattr(sys, "argv", None), self.initializer, self.memory_limit)
         self._tell_path(worker, wire.SETUP, about)
         self._flush(worker)
 

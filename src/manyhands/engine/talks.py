@@ -108,18 +108,10 @@ class Dedicated:
 
     def end(self, signal: int = 9) -> None:
         """Send its worker a signal, if it runs; else see to it that it never begins."""
-        import os
-
         chunk = self.talks.chunk
         worker = chunk.worker if chunk is not None else None
         if worker is not None and worker.chunk is chunk and not self.future.done():
-            if signal == 9:
-                end_process(worker.pid)
-            else:
-                try:
-                    os.kill(worker.pid, signal)
-                except ProcessLookupError:
-                    pass
+            end_process(worker.pid, signal)
         elif not self.future.done():
             self._stream.close(kill=True)
             from manyhands.exceptions import WorkerCrashedError

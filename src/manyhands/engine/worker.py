@@ -166,7 +166,7 @@ class Worker:
                 self.captured.pop(message.definition, None)
                 self.definitions.pop(message.definition, None)
             elif message.kind == wire.PATH:
-                sys.path[:] = loads(message.body)
+                set_path(*loads(message.body))
             elif message.kind == wire.SETUP:
                 if not self.set_up(message.body):
                     return
@@ -207,8 +207,8 @@ class Worker:
 
     def set_up(self, body: memoryview) -> bool:
         """Take over what the pool says about itself, run the initializer, report; False when that failed."""
-        path, argv, initializer, self.memory_limit = loads(body)
-        sys.path[:] = path
+        path, key, argv, initializer, self.memory_limit = loads(body)
+        set_path(path, key)
         if argv is not None:
             sys.argv[:] = argv
         if self.memory_limit is not None:
@@ -229,6 +229,15 @@ class Worker:
                 _flush_streams()
         self.channel.send(wire.READY, [], number=os.getpid())
         return True
+
+
+def set_path(path: list[str], authkey: bytes | None) -> None:
+    """Look for modules where the caller does, and talk to its managers."""
+    sys.path[:] = path
+    if authkey is not None:
+        from manyhands.engine.authkey import adopt
+
+        adopt(authkey)
 
 
 def define(body: memoryview, known: dict[type, str]) -> tuple[Callable[..., Any] | bytes, Any]:

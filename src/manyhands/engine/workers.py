@@ -50,6 +50,7 @@ class WorkerHandle:
         self.tasks = 0
         self.chunk: Chunk | None = None
         self.path: list[str] = []
+        self.authkey: bytes | None = None
         self.alarm = NEVER  # when somebody next looks whether its task has run too long
         self.expired: int | None = None  # the task of its chunk whose time is over, so that it is ended
         self.peak = 0  # bytes, known when it has ended
