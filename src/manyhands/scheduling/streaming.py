@@ -208,6 +208,8 @@ class TaskStream(Generic[T]):
             return
         self._over = True
         self._items.clear()
+        if self._producer.task.future.done():  # how it ended, nobody had come to
+            return
         self._producer.close()
         error = self._producer.task.future.exception(2 * GRACE)
         if error is not None:
