@@ -40,6 +40,10 @@ class Mail:
         """A worker has sent results."""
         raise NotImplementedError
 
+    def _hear(self, worker: WorkerHandle, message: Message) -> None:
+        """A worker has something for the caller's streams, handlers or filters."""
+        raise NotImplementedError
+
     def _greet(self, worker: WorkerHandle, message: Message) -> None:
         """A worker says that it is ready, or that its initializer has failed."""
         raise NotImplementedError
@@ -95,7 +99,8 @@ class Mail:
                 self._return(worker)
                 todo = loop.take_afterwards()
             for call, event in todo:
-                if quiet and is_plain(event):
+                quiet = quiet and is_plain(event)  # what follows one that is not stays after it
+                if quiet:
                     call(event)
                 else:  # opening a result, too, may call somebody's code: not while Ctrl-C is held back
                     loop.call_soon(partial(call, event))
@@ -134,6 +139,8 @@ class Mail:
             for message in worker.channel.pump():
                 if message.kind == wire.READY:
                     self._greet(worker, message)
+                elif message.kind == wire.SAY:
+                    self._hear(worker, message)
                 else:
                     self._take(worker, message)
         except EOFError:

@@ -33,12 +33,13 @@ import sys
 from collections import deque
 from time import monotonic
 
+from manyhands.engine.host import show, surroundings
 from manyhands.engine.interrupts import HeldBack
 from manyhands.engine.memory import starved
 from manyhands.engine.moving import cut, look_again, work_left, worth_moving
 from manyhands.engine.process import end_process, module_path
 from manyhands.engine.staff import Staff
-from manyhands.engine.streams import Broken, Changed, Chunk, Crash, Results, Stream
+from manyhands.engine.streams import Broken, Changed, Chunk, Crash, Results, Said, Stream
 from manyhands.engine.worker import MUTATED
 from manyhands.engine.workers import NEVER
 from manyhands.transport import channel as wire
@@ -92,6 +93,7 @@ class Pool(Staff):
         self.check_owner()
         self.start()
         self.grow(limit)
+        surroundings.look_closely()
         stream = Stream(self, deliver, limit)
 
         def join() -> None:
@@ -152,6 +154,15 @@ class Pool(Staff):
                 stream.ready.appendleft(chunk.part(chunk.received, chunk.stop))
             self._free(worker)  # first the worker, which waits for its next chunk, then the caller
         self._tell(stream, event)
+
+    def _hear(self, worker: WorkerHandle, message: Message) -> None:
+        """A worker has something to be shown: to whoever waits for its task, or else here, but not under the guard."""
+        said, chunk = Said(message.flags, bytes(message.body)), worker.chunk
+        if chunk is not None and not chunk.owner.closed:
+            self._tell(chunk.owner, said)
+        else:
+            assert self._loop is not None
+            self._loop.afterwards.append((show, said))
 
     def _tell(self, stream: Stream, event: Event) -> None:
         """Deliver an event, but not under the guard: who takes it may run other people's code."""
@@ -306,6 +317,7 @@ class Pool(Staff):
             chunk.stop = cut
         if worker.path != sys.path:  # it has grown since the worker was told
             self._tell_path(worker, wire.PATH, module_path())
+        self._tell_host(worker)
         worker.know(chunk.definition)
         chunk.number = next(self._chunks) & 0xFFFFFFFF or next(self._chunks)
         chunk.sent_at = monotonic()

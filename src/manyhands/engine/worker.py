@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
+    from manyhands.engine.guest import Guest
+
 #: After a single task, whose caller may have waited for it to go on, a worker looks for the next so many seconds.
 LOOK = 0.000_100
 #: Results wait in the journal for so many seconds at most while tasks go on.
@@ -148,6 +150,7 @@ class Worker:
         self.watched: set[int] = set()
         self.classes: dict[type, str] = {}  # those that came with definitions: the caller has them
         self.encoder = Encoder(self.classes)
+        self.guest: Guest | None = None
 
     def serve(self) -> None:
         while (message := self.channel.receive()) is not None:
@@ -166,6 +169,12 @@ class Worker:
             elif message.kind == wire.SETUP:
                 if not self.set_up(message.body):
                     return
+            elif message.kind == wire.HOST:
+                if self.guest is None:
+                    from manyhands.engine.guest import Guest
+
+                    self.guest = Guest(self.channel)
+                self.guest.learn(loads(message.body))
             elif message.kind == wire.STOP:
                 return
 
@@ -190,6 +199,8 @@ class Worker:
         self.channel.close()
         self.journal.close()
         release(self.file)
+        if self.guest is not None:
+            self.guest.disown()
 
     def show_stack(self) -> None:
         """From now on ``ASK_STACK`` makes this process write where it is into its journal, whatever it is doing."""

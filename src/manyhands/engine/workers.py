@@ -50,6 +50,7 @@ class WorkerHandle:
         self.tasks = 0
         self.chunk: Chunk | None = None
         self.path: list[str] = []
+        self.told = b""  # what it knows of its host
         self.alarm = NEVER  # when somebody next looks whether its task has run too long
         self.expiring = False  # it is asked where it is, and then ended
         self.expired: int | None = None  # the task of its chunk that it was killed for: its time was over

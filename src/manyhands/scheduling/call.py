@@ -523,6 +523,10 @@ class Call:
                 self.job.memory.deadly = True  # here it would end this process
             self.ledger.fail(event.index, self.ledger.item(event.index), crash(event), in_worker(event.pid))
             self.ledger.forget(event.index, 1)
+        elif kind == "Said":
+            from manyhands.engine.host import show
+
+            show(event)
         elif kind == "Broken":
             raise event.error
 

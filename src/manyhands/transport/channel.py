@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     Buffer = bytes | bytearray | memoryview
 
 # pool -> worker
-SETUP, PATH, DEFINE, FORGET, RUN, STOP = 1, 2, 3, 4, 5, 6
+SETUP, PATH, DEFINE, FORGET, RUN, STOP, HOST = 1, 2, 3, 4, 5, 6, 7
 # worker -> pool
-READY, RESULTS, DONE = 16, 17, 18
-KINDS = frozenset({SETUP, PATH, DEFINE, FORGET, RUN, STOP, READY, RESULTS, DONE})
+READY, RESULTS, DONE, SAY = 16, 17, 18, 19
+KINDS = frozenset({SETUP, PATH, DEFINE, FORGET, RUN, STOP, HOST, READY, RESULTS, DONE, SAY})
 
 #: key, kind, flags, number (of a chunk), definition, first (task), count (of tasks), seconds (to the worker: the index in
 #: the input of the body's first task), seconds, size of the body
