@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import sys
+from itertools import count
 
 from manyhands import options as options_module
 from manyhands.backends import make
@@ -94,6 +95,7 @@ class ParallelFunction(Generic[P, R]):
         self._changes = changes or {}
         self._memory = _memory or _Memory(function)
         self._resolved: tuple[Options, Options] | None = None
+        self._submitted = count()  # where there is a seed, for the random streams of single tasks
         for name in (
             "__module__",
             "__name__",
@@ -334,7 +336,8 @@ class ParallelFunction(Generic[P, R]):
 
         settings = self.settings
         here = settings.backend == "serial" or _inside_worker()
-        return submit(settings, self._shipped, self.__wrapped__, args, kwargs, here=here)
+        index = 0 if settings.seed is None else next(self._submitted)
+        return submit(settings, self._shipped, self.__wrapped__, args, kwargs, here=here, index=index)
 
     if TYPE_CHECKING:
 
@@ -554,7 +557,12 @@ class ParallelFunction(Generic[P, R]):
             backend = None
         else:
             backend = make(settings)
-        job = Job(self.__wrapped__, self._shipped, constants, shape, self._memory)
+        way = None
+        if settings.seed is not None or settings.context:
+            from manyhands.engine.ways import of as way_of
+
+            way = way_of(settings)
+        job = Job(self.__wrapped__, self._shipped, constants, shape, self._memory, way)
         if backend is None and settings.initializer is not None and not self._memory.initialized:
             settings.initializer(*settings.initargs)
             self._memory.initialized = True

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Any, ParamSpec, TypeVar
 
     from manyhands.engine.streams import Definition
+    from manyhands.engine.ways import Way
 
     P = ParamSpec("P")
     T = TypeVar("T")
@@ -279,11 +280,11 @@ class ProcessPool(Executor):
 
 
 def pack_task(
-    function: Any, args: Any, kwargs: Any, initializer: Any, future: TaskFuture
+    function: Any, args: Any, kwargs: Any, initializer: Any, future: TaskFuture, way: Way | None = None
 ) -> tuple[Definition, bytes] | None:
     """Return one task as it is sent; None: it cannot be packed, which is now the future's exception."""
     try:
-        definition = define(function, {}, initializer)
+        definition = define(function, {}, initializer, way)
         encoder = Encoder({}, learn=True)
         try:
             frame = encoder.encode((args, kwargs))

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from manyhands.engine.guest import Guest
+    from manyhands.engine.ways import Way
 
 #: After a single task, whose caller may have waited for it to go on, a worker looks for the next so many seconds.
 LOOK = 0.000_100
@@ -147,6 +148,7 @@ class Worker:
         self.functions: dict[int, Callable[..., Any] | bytes] = {}
         self.captured: dict[int, Any] = {}  # the globals that a function reads, as they are in the caller
         self.current = 0  # the definition whose globals are in force
+        self.ways: dict[int, Way] = {}  # of definitions whose tasks are not just called
         self.watched: set[int] = set()
         self.classes: dict[type, str] = {}  # those that came with definitions: the caller has them
         self.encoder = Encoder(self.classes)
@@ -163,6 +165,7 @@ class Worker:
             elif message.kind == wire.FORGET:
                 self.functions.pop(message.definition, None)
                 self.captured.pop(message.definition, None)
+                self.ways.pop(message.definition, None)
                 self.definitions.pop(message.definition, None)
             elif message.kind == wire.PATH:
                 sys.path[:] = loads(message.body)
@@ -181,7 +184,10 @@ class Worker:
     def function(self, number: int) -> Callable[..., Any] | bytes:
         """Return the function of that definition; it is loaded when the first of its tasks is about to begin."""
         if number in self.definitions:
-            self.functions[number], self.captured[number] = define(self.definitions.pop(number), self.classes)
+            found = define(self.definitions.pop(number), self.classes)
+            self.functions[number], self.captured[number], way = found
+            if way is not None:
+                self.ways[number] = way
         if number != self.current:
             # Its globals too: another definition of the same function may have brought others in the meantime.
             self.current = number
@@ -238,15 +244,17 @@ class Worker:
         return True
 
 
-def define(body: memoryview, known: dict[type, str]) -> tuple[Callable[..., Any] | bytes, Any]:
-    """Build a function from its definition: the function, or if that fails the exception for its tasks; and its globals.
+def define(
+    body: memoryview, known: dict[type, str]
+) -> tuple[Callable[..., Any] | bytes, Any, Way | None]:
+    """Build a function from its definition: the function, or the exception for its tasks; its globals; how it is run.
 
     Args:
         body: the definition.
         known: where the classes that come with it are put.
     """
     try:
-        target, constants, captured, classes = loads(body)
+        target, constants, captured, classes, packed = loads(body)
         for number, blob in classes:
             known[loads(blob)] = number
         function: Callable[..., Any] = unwrap(loads(target))
@@ -254,9 +262,13 @@ def define(body: memoryview, known: dict[type, str]) -> tuple[Callable[..., Any]
             from functools import partial
 
             function = partial(function, **loads(constants))
-        return function, captured
+        if packed is None:
+            return function, captured, None
+        from manyhands.engine.ways import unpack
+
+        return function, captured, unpack(packed)
     except BaseException as error:
-        return unloadable(error), None
+        return unloadable(error), None, None
 
 
 def unloadable(error: BaseException) -> bytes:
@@ -305,7 +317,13 @@ class Run:
         if isinstance(function, bytes):
             self.refuse(function)
         else:
-            self.work(*self.prepare(function))
+            way = self.worker.ways.get(message.definition)
+            if way is None:
+                self.work(*self.prepare(function))
+            else:
+                single = message.flags & SHAPE == FULL
+                call, items = self.prepare(way.single(function) if single else function)
+                self.work(way.chunk(call, None if single else int(message.busy) + message.first), items)
         words[RUNNING] = 0
         self.flush(wire.DONE)
 

@@ -18,6 +18,7 @@ def submit(
     kwargs: dict[str, Any],
     *,
     here: bool,
+    index: int,
 ) -> Future[Any]:
     """Return the future of one task.
 
@@ -28,6 +29,7 @@ def submit(
         args: positional arguments.
         kwargs: keyword arguments.
         here: run it in the calling thread, now: inside a worker, or with the "serial" backend.
+        index: how many were submitted before it.
     """
     if here:
         from concurrent.futures import Future
@@ -35,7 +37,7 @@ def submit(
         future: Future[Any] = Future()
         future.set_running_or_notify_cancel()
         try:
-            future.set_result(function(*args, **kwargs))
+            future.set_result(_run_here(options, function, args, kwargs, index))
         except BaseException as error:
             future.set_exception(error)
         return future
@@ -48,8 +50,29 @@ def submit(
     from manyhands.engine.executor import pack_task
 
     task = TaskFuture()
-    submissions = Processes(options).submissions()
-    packed = pack_task(shipped(), args, kwargs, submissions.initializer, task)
+    processes = Processes(options)
+    submissions = processes.submissions()
+    if options.seed is not None:
+        from manyhands.engine.ways import INDEX
+
+        kwargs = {**kwargs, INDEX: index}
+    packed = pack_task(shipped(), args, kwargs, submissions.initializer, task, processes.way)
     if packed is not None:
         submissions.submit(*packed, task)
     return task
+
+
+def _run_here(
+    options: Options, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], index: int
+) -> Any:
+    if options.seed is None and not options.context:
+        return function(*args, **kwargs)
+    from manyhands.engine.ways import of
+
+    way = of(options)
+    assert way is not None
+    call, close = way.here(lambda _: function(*args, **kwargs), index)
+    try:
+        return call(None)
+    finally:
+        close()
