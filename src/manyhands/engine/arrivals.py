@@ -77,11 +77,11 @@ def when_loaded(name: str, action: Callable[[], object]) -> None:
         return
     _arrivals.actions[name] = action
     if _arrivals not in sys.meta_path:
-        sys.meta_path.insert(0, _arrivals)  # type: ignore[arg-type]
+        sys.meta_path.insert(0, _arrivals)
 
 
 def forget(name: str) -> None:
     """Do nothing any more when that module is loaded."""
     _arrivals.actions.pop(name, None)
     if not _arrivals.actions and _arrivals in sys.meta_path:
-        sys.meta_path.remove(_arrivals)  # type: ignore[arg-type]
+        sys.meta_path.remove(_arrivals)

@@ -24,7 +24,7 @@ from manyhands.transport.serialize import ATOMIC, dumps
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from typing import Any
 
     from manyhands.transport.channel import Buffer, Channel
@@ -44,6 +44,7 @@ class Lines(io.BufferedIOBase):
     def __init__(self, guest: Guest, descriptor: int) -> None:
         self._guest = guest
         self._descriptor = descriptor
+        self.name = "<stdout>" if descriptor == 1 else "<stderr>"
         self._tail = bytearray()
         self._lock = RLock()
         self._shared: bool | None = None  # the descriptor is a pipe: long writes of others may come between
@@ -127,7 +128,7 @@ class Guest:
             lines = Lines(self, descriptor)
             self._lines.append(lines)
             stream = io.TextIOWrapper(
-                lines,
+                lines,  # type: ignore[type-var]
                 encoding=_text_of(old, "encoding", "utf-8"),
                 errors=_text_of(old, "errors", "backslashreplace"),
                 newline="\n",
@@ -219,7 +220,7 @@ class Guest:
                 original(logger, record)
 
         call_handlers.guest = self  # type: ignore[attr-defined]
-        logging.Logger.callHandlers = call_handlers  # type: ignore[method-assign]
+        logging.Logger.callHandlers = call_handlers  # type: ignore[method-assign, assignment]
 
     def _handled(self, name: str) -> bool:
         """Whether the caller has handlers for a logger: then they, and not those that the same code has added here."""
@@ -260,7 +261,9 @@ class Guest:
         if self._filters is None:
             shown = warnings.showwarning
 
-            def show(message: Any, category: Any, filename: str, lineno: int, file: Any = None, line: Any = None) -> None:  # fmt: skip
+            def show(
+                message: Any, category: Any, filename: str, lineno: int, file: Any = None, line: Any = None
+            ) -> None:
                 if self.owned and file is None:
                     self._forward_warning(message, category, filename, lineno)
                 else:
@@ -282,7 +285,9 @@ class Guest:
             if category is None:
                 self._unknown.append(module)
             else:
-                known.append((action if action in {"error", "ignore"} else "always", message, category, *rest))
+                known.append(
+                    (action if action in {"error", "ignore"} else "always", message, category, *rest)
+                )
         warnings.filters[:] = known  # type: ignore[index]
         warnings.simplefilter("always", append=True)  # and has what is remembered of each place forgotten
 
@@ -351,5 +356,3 @@ def _write(descriptor: int, text: bytes) -> None:
             import select
 
             select.select([], [descriptor], [])
-
-

@@ -102,7 +102,9 @@ class Way:
             return call
         return lambda *args, **kwargs: context.copy().run(call, *args, **kwargs)
 
-    def here(self, call: Callable[[Any], Any], index: int) -> tuple[Callable[[Any], Any], Callable[[], object]]:
+    def here(
+        self, call: Callable[[Any], Any], index: int
+    ) -> tuple[Callable[[Any], Any], Callable[[], object]]:
         """Return what to call with items in the caller's process, and what to call when that is over.
 
         Args:

@@ -244,9 +244,7 @@ class Worker:
         return True
 
 
-def define(
-    body: memoryview, known: dict[type, str]
-) -> tuple[Callable[..., Any] | bytes, Any, Way | None]:
+def define(body: memoryview, known: dict[type, str]) -> tuple[Callable[..., Any] | bytes, Any, Way | None]:
     """Build a function from its definition: the function, or the exception for its tasks; its globals; how it is run.
 
     Args:
