@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
+from _operator import is_
 from io import TextIOWrapper
 from time import monotonic
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     Place = tuple[int, int] | None
 
-#: What is told of loggers is looked at anew at the beginning of a call, and else after so many seconds.
+#: What is told is looked at closely at the beginning of a call, and else after so many seconds.
 STALE = 0.05
 #: An entry of the root logger's cache: it is gone when a level has been set anywhere.
 _MARK = -1
@@ -36,10 +37,10 @@ class Surroundings:
     def __init__(self) -> None:
         self.blob = b""
         self._key: tuple[Any, ...] | None = None
-        self._logs = b""
-        self._logs_key: tuple[Any, ...] = ()
+        self._glance: tuple[Any, ...] = ()
         self._looked = 0.0
-        self._filters: list[Any] | None = None
+        self._logs = b""
+        self._filters: list[Any] = []
         self._filters_blob = b""
 
     def now(self, home: tuple[Place, Place]) -> bytes:
@@ -48,7 +49,18 @@ class Surroundings:
         Args:
             home: what descriptors 1 and 2 are to the workers, as ``places`` has said when they were started.
         """
-        key = (elsewhere(home), self._warnings(), self._logging())
+        logging = sys.modules.get("logging")
+        root = getattr(logging, "root", None)
+        filters = _filters()
+        glance = (sys.stdout, sys.stderr, root, home, len(getattr(root, "handlers", ())))
+        same = all(map(is_, glance, self._glance)) and filters == self._filters
+        if same and monotonic() - self._looked < STALE and (root is None or _MARK in root._cache):
+            return self.blob
+        self._glance, self._looked = glance, monotonic()
+        if filters != self._filters:
+            self._filters = list(filters)
+            self._filters_blob = _pack_filters(filters)
+        key = (elsewhere(home), self._filters_blob, _loggers(root))
         if key != self._key:
             self._key, self.blob = key, dumps(key)
         return self.blob
@@ -57,44 +69,38 @@ class Surroundings:
         """Somebody begins: notice what is not noticed at a glance."""
         self._looked = 0.0
 
-    def _warnings(self) -> bytes:
-        warnings = sys.modules.get("warnings")
-        if warnings is None:
-            return b""
-        get = getattr(warnings, "_get_filters", None)  # 3.14: they may be a context's
-        filters = list(get() if get is not None else warnings.filters)
-        if filters != self._filters:
-            self._filters = filters
-            self._filters_blob = dumps(
-                [
-                    (action, message, (category.__module__, category.__qualname__), module, line)
-                    for action, message, category, module, line in filters
-                ]
-            )
-        return self._filters_blob
 
-    def _logging(self) -> bytes:
-        logging = sys.modules.get("logging")
-        root = getattr(logging, "root", None)
-        if logging is None or root is None or not hasattr(root, "manager"):  # it is being imported
-            return b""
-        manager = root.manager
-        now = monotonic()
-        key = (len(manager.loggerDict), len(root.handlers), manager.disable)
-        if key == self._logs_key and now - self._looked < STALE and _MARK in root._cache:
-            return self._logs
-        root._cache[_MARK] = True
-        self._logs_key, self._looked = key, now
-        loggers = {
-            name: logger for name, logger in list(manager.loggerDict.items()) if hasattr(logger, "handlers")
-        }
-        loggers["root"] = root
-        levels = {name: logger.level for name, logger in loggers.items() if logger.level}
-        handled = frozenset(name for name, logger in loggers.items() if logger.handlers)
-        found = dumps((levels, sorted(handled), manager.disable))
-        if found != self._logs:
-            self._logs = found
-        return self._logs
+def _filters() -> list[Any]:
+    warnings = sys.modules.get("warnings")
+    if warnings is None:
+        return []
+    get = getattr(warnings, "_get_filters", None)  # 3.14: they may be a context's
+    return get() if get is not None else warnings.filters  # type: ignore[no-any-return]
+
+
+def _pack_filters(filters: list[Any]) -> bytes:
+    """The filters, with the names of categories: a worker is not to load what only the caller has loaded."""
+    return dumps(
+        [
+            (action, message, (category.__module__, category.__qualname__), module, line)
+            for action, message, category, module, line in filters
+        ]
+    )
+
+
+def _loggers(root: Any) -> bytes:
+    """Levels, names of those that have handlers, and the level up to which all is disabled."""
+    manager = getattr(root, "manager", None)
+    if manager is None:  # not loaded, or just being loaded
+        return b""
+    root._cache[_MARK] = True
+    loggers = {
+        name: logger for name, logger in list(manager.loggerDict.items()) if hasattr(logger, "handlers")
+    }
+    loggers["root"] = root
+    levels = {name: logger.level for name, logger in loggers.items() if logger.level}
+    handled = sorted(name for name, logger in loggers.items() if logger.handlers)
+    return dumps((levels, handled, manager.disable))
 
 
 def places() -> tuple[Place, Place]:

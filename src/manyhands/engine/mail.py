@@ -40,7 +40,7 @@ class Mail:
         """A worker has sent results."""
         raise NotImplementedError
 
-    def _hear(self, worker: WorkerHandle, message: Message) -> None:
+    def _hear(self, worker: WorkerHandle, what: int, body: bytes) -> None:
         """A worker has something for the caller's streams, handlers or filters."""
         raise NotImplementedError
 
@@ -140,7 +140,7 @@ class Mail:
                 if message.kind == wire.READY:
                     self._greet(worker, message)
                 elif message.kind == wire.SAY:
-                    self._hear(worker, message)
+                    self._hear(worker, message.flags, bytes(message.body))
                 else:
                     self._take(worker, message)
         except EOFError:

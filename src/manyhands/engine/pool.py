@@ -155,9 +155,9 @@ class Pool(Staff):
             self._free(worker)  # first the worker, which waits for its next chunk, then the caller
         self._tell(stream, event)
 
-    def _hear(self, worker: WorkerHandle, message: Message) -> None:
+    def _hear(self, worker: WorkerHandle, what: int, body: bytes) -> None:
         """A worker has something to be shown: to whoever waits for its task, or else here, but not under the guard."""
-        said, chunk = Said(message.flags, bytes(message.body)), worker.chunk
+        said, chunk = Said(what, body), worker.chunk
         if chunk is not None and not chunk.owner.closed:
             self._tell(chunk.owner, said)
         else:

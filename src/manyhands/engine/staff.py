@@ -322,6 +322,9 @@ class Staff(Mail):
         if was_ready:
             self.ready_count -= 1
             self._futile = 0
+        for what, text in enumerate(worker.unprinted()):
+            if text:
+                self._hear(worker, what, text)
         chunk, worker.chunk = worker.chunk, None
         if chunk is not None:
             self._settle(worker, chunk, exitcode)

@@ -176,7 +176,7 @@ class Worker:
                 if self.guest is None:
                     from manyhands.engine.guest import Guest
 
-                    self.guest = Guest(self.channel)
+                    self.guest = Guest(self.channel, self.journal)
                 self.guest.learn(loads(message.body))
             elif message.kind == wire.STOP:
                 return

@@ -148,6 +148,10 @@ class WorkerHandle:
         unsent = self._journal.held().since(max(0, chunk.received - words[journal.FIRST]))
         return self.begun(chunk), chunk.received + len(unsent), unsent
 
+    def unprinted(self) -> list[bytes]:
+        """After its death: finished lines of standard output and standard error that are not out."""
+        return [] if self._journal is None else self._journal.unprinted()
+
     def close(self) -> None:
         self.gone = True
         if self.reader is not None:  # who reads it wakes up, and closes it
