@@ -10,7 +10,6 @@ loop's ``guard`` held.
 from __future__ import annotations
 
 import sys
-from functools import partial
 
 from manyhands.engine.interrupts import HeldBack
 from manyhands.engine.process import end_process
@@ -98,12 +97,12 @@ class Mail:
             with loop.guard:
                 self._return(worker)
                 todo = loop.take_afterwards()
+                # Opening a result, too, may call somebody's code: not while Ctrl-C is held back. And all in its order.
+                if loop.delivering or not (quiet and all(is_plain(event) for _, event in todo)):
+                    loop.leave(todo)
+                    return
             for call, event in todo:
-                quiet = quiet and is_plain(event)  # what follows one that is not stays after it
-                if quiet:
-                    call(event)
-                else:  # opening a result, too, may call somebody's code: not while Ctrl-C is held back
-                    loop.call_soon(partial(call, event))
+                call(event)
 
     def _return(self, worker: WorkerHandle) -> None:
         """Let the loop thread read a worker's channel again."""
