@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from manyhands.engine.guest import Guest
     from manyhands.engine.ways import Way
 
+#: Frames of this package at the top of a task's traceback say nothing to its reader.
+OWN = os.path.dirname(__file__)
 #: After a single task, whose caller may have waited for it to go on, a worker looks for the next so many seconds.
 LOOK = 0.000_100
 #: Results wait in the journal for so many seconds at most while tasks go on.
@@ -462,7 +464,7 @@ def failure(error: BaseException, memory_limit: int | None = None) -> bytes:
         explain(error, memory_limit)
     from manyhands.transport.errors import pack
 
-    return pack(error, own=__file__)
+    return pack(error, own=OWN)
 
 
 def package(value: Any, encode: Callable[[Any], bytes]) -> tuple[int, bytes]:
