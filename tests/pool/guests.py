@@ -130,3 +130,12 @@ def third(_: Any) -> str:
 
 def threads(_: Any) -> str | None:
     return os.environ.get("OMP_NUM_THREADS")
+
+
+def limited(_: Any) -> str | None:
+    return os.environ.get("LIMITED")
+
+
+def limit(threads: int) -> None:
+    """In the place of ``threadpoolctl.threadpool_limits``."""
+    os.environ["LIMITED"] = str(threads)

@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextvars import ContextVar
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np  # noqa: F401 - so that no test is the one that starts its threads
@@ -465,6 +466,15 @@ class TestThreads:
         monkeypatch.setenv("OMP_NUM_THREADS", "7")
         with ProcessPool(2, start_method=method) as pool:
             assert pool.submit(guests.threads, 0).result() == "7"
+
+    @pytest.mark.skipif("fork" not in METHODS, reason="there is no fork")
+    def test_threadpoolctl_limits_what_a_forked_worker_has_inherited(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+        monkeypatch.setitem(sys.modules, "threadpoolctl", SimpleNamespace(threadpool_limits=guests.limit))  # type: ignore[arg-type]
+        with ProcessPool(2, start_method="fork") as pool:
+            assert pool.submit(guests.limited, 0).result() == str(max(1, cpu_count() // 2))
 
 
 @pytest.mark.parametrize("method", [method for method in METHODS if method != "fork"])
