@@ -370,6 +370,15 @@ class TestSeed:
         )
         assert ran.out == "True 6\n", ran
 
+    def test_a_check_draws_the_same_here_and_there(self) -> None:
+        token = guests.user.set("me")
+        try:
+            assert parallel_map(guests.draw, seed=4).check(range(5))
+            assert not parallel_map(guests.draw).check(range(5))
+            assert parallel_map(guests.who, context=True).check(["a", "b"])
+        finally:
+            guests.user.reset(token)
+
     def test_without_a_seed_streams_differ(self) -> None:
         function = away(guests.draw)
         assert len({*function.map(range(20)), *function.map(range(20))}) == 40

@@ -19,7 +19,7 @@ from _thread import RLock
 from manyhands.engine.arrivals import when_loaded
 from manyhands.engine.lines import Lines
 from manyhands.transport import channel as wire
-from manyhands.transport.serialize import ATOMIC, dumps
+from manyhands.transport.serialize import ATOMIC, PROTOCOL, dumps, pickle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Guest:
         self._lock = RLock()
         self._send = channel.send
         self._held: list[tuple[int, bytes]] = []  # said while this thread was sending something else
-        self._seen: set[tuple[Any, ...]] = set()  # warnings of this chunk
+        self._warned = False  # in this chunk
         self._filters: list[Any] | None = None
         self._logs: tuple[dict[str, int], frozenset[str], int] | None = None
         self._levels: set[str] = set()
@@ -108,8 +108,9 @@ class Guest:
         """In place of the channel's: other threads of a task, too, may have something to say."""
         with self._lock:
             self._send(kind, parts, **fields)
-            if kind == wire.DONE:
-                self._seen.clear()
+            if kind == wire.DONE and self._warned:
+                self._warned = False
+                self._forget_places()
             while self._held:
                 flags, body = self._held.pop(0)
                 self._send(wire.SAY, [body], flags=flags)
@@ -183,7 +184,8 @@ class Guest:
         extras = {key: value for key, value in content.items() if type(value) not in ATOMIC}
         for key in extras:
             del content[key]
-        self.say(RECORD, dumps((content, {key: _packed(value) for key, value in extras.items()})))
+        packed = {key: _packed(value) for key, value in extras.items()}
+        self.say(RECORD, pickle((content, packed), PROTOCOL))
 
     # warnings
 
@@ -206,7 +208,7 @@ class Guest:
         self._apply_filters()
 
     def _apply_filters(self) -> None:
-        """Have the caller's filters here, but for "once per place": that is the caller's to say."""
+        """Have the caller's filters here; what is to be shown, or not again, is the caller's to say."""
         import warnings
 
         assert self._filters is not None
@@ -218,10 +220,16 @@ class Guest:
                 self._unknown.append(module)
             else:
                 known.append(
-                    (action if action in {"error", "ignore"} else "always", message, category, *rest)
+                    (action if action in {"error", "ignore"} else "default", message, category, *rest)
                 )
         warnings.filters[:] = known  # type: ignore[index]
-        warnings.simplefilter("always", append=True)  # and has what is remembered of each place forgotten
+        self._forget_places()
+
+    def _forget_places(self) -> None:
+        """Let a place warn again. Within a chunk once is enough; between two the caller may have begun to listen."""
+        import warnings
+
+        warnings.simplefilter("default", append=True)  # says that the filters have changed
 
     def _forward_warning(self, message: Any, category: Any, filename: str, lineno: int) -> None:
         import warnings
@@ -235,12 +243,11 @@ class Guest:
             if not any(name in sys.modules for name in self._unknown):
                 warnings.warn_explicit(message, category, filename, lineno, module)
                 return
-        key = (category, str(message), filename, lineno)
-        if key in self._seen:
-            return
-        self._seen.add(key)
+        self._warned = True
         packed = _packed(message)
-        self.say(WARNING, dumps((packed, str(message), category.__name__, filename, lineno, module)))
+        self.say(
+            WARNING, pickle((packed, str(message), category.__name__, filename, lineno, module), PROTOCOL)
+        )
 
 
 def _packed(value: Any) -> bytes:
