@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import pytest
 
 #: Tests in these folders use processes; nothing may be left after any of them.
-CHECKED = ("pool", "contract", "properties")
+CHECKED = ("pool", "contract", "properties", "stdlib")
 #: What is on its way out gets so many seconds; waiting ends as soon as it is gone.
 GRACE = 15.0
 #: A variable in the environment of every process that a test or a program starts.

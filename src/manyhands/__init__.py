@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from manyhands.backends.processes import shutdown
-    from manyhands.decorators import parallel_map
+    from manyhands.decorators import parallel_map, process_task
     from manyhands.engine.cores import cpu_count
     from manyhands.engine.executor import ProcessPool
     from manyhands.exceptions import (
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from manyhands.functions import ParallelFunction
     from manyhands.options import Options, configure
     from manyhands.scheduling.failures import Collected, Failure
+    from manyhands.scheduling.running import RunningTask
+    from manyhands.scheduling.streaming import TaskStream
+    from manyhands.tasks import ProcessTask
 
 __all__ = [
     "CheckpointError",
@@ -50,8 +53,11 @@ __all__ = [
     "OptionsError",
     "ParallelFunction",
     "ProcessPool",
+    "ProcessTask",
     "RemoteTraceback",
+    "RunningTask",
     "StaleGlobalError",
+    "TaskStream",
     "TaskTimeoutError",
     "UnpicklableError",
     "WorkerCrashedError",
@@ -59,6 +65,7 @@ __all__ = [
     "configure",
     "cpu_count",
     "parallel_map",
+    "process_task",
     "shutdown",
 ]
 
@@ -69,6 +76,10 @@ _PLACES = {
     "Options": "options",
     "configure": "options",
     "parallel_map": "decorators",
+    "process_task": "decorators",
+    "ProcessTask": "tasks",
+    "RunningTask": "scheduling.running",
+    "TaskStream": "scheduling.streaming",
     "ProcessPool": "engine.executor",
     "cpu_count": "engine.cores",
     "shutdown": "backends.processes",

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+from manyhands.decorated import Decorated
 from manyhands.functions import ParallelFunction
 from manyhands.options import validated
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any, ParamSpec, TypeVar, overload
+    from collections.abc import Callable, Iterator
+    from typing import Any, ParamSpec, Protocol, TypeVar, overload
+
+    from manyhands.scheduling.streaming import TaskStream
+    from manyhands.tasks import ProcessTask
 
     P = ParamSpec("P")
     R = TypeVar("R")
+    T = TypeVar("T")
+
+    class TaskDecorator(Protocol):
+        """What ``@process_task(option=...)`` decorates with."""
+
+        @overload
+        def __call__(self, function: Callable[P, Iterator[T]], /) -> ProcessTask[P, TaskStream[T]]: ...
+        @overload
+        def __call__(self, function: Callable[P, R], /) -> ProcessTask[P, R]: ...
+
 
 if TYPE_CHECKING:
     # @parallel_map, without parentheses, or parallel_map(function, option=...)
@@ -53,7 +67,8 @@ def parallel_map(function: Any = None, /, **options: Any) -> Any:
     changes = validated(options)
 
     def decorate(function: Any) -> Any:
-        _check(function)
+        _check("parallel_map", function)
+        _refuse_generators(function)
         if isinstance(function, ParallelFunction):
             return function.options(**changes)
         from manyhands.captured import warn_lost_updates
@@ -64,25 +79,87 @@ def parallel_map(function: Any = None, /, **options: Any) -> Any:
     return decorate if function is None else decorate(function)
 
 
-def _check(function: Any) -> None:
-    """Refuse what cannot be mapped."""
+if TYPE_CHECKING:
+    # A generator function gives a stream of what it yields.
+    @overload
+    def process_task(
+        function: Callable[P, Iterator[T]], /, **options: Any
+    ) -> ProcessTask[P, TaskStream[T]]: ...
+    # @process_task, without parentheses, or process_task(function, option=...)
+    @overload
+    def process_task(function: Callable[P, R], /, **options: Any) -> ProcessTask[P, R]: ...
+    # @process_task(option=...)
+    @overload
+    def process_task(function: None = None, /, **options: Any) -> TaskDecorator: ...
+
+
+def process_task(function: Any = None, /, **options: Any) -> Any:
+    """Have each call of a function run in a worker process: isolated, limited in time, ended when it must be.
+
+    Args:
+        function: the function, method, lambda, partial or callable object; a generator function gives streams.
+        **options: as in ``Options``.
+
+    Returns:
+        A ``ProcessTask``; without ``function``, a decorator that makes one.
+
+    Raises:
+        TypeError: what is decorated cannot be called, or is a coroutine function.
+        OptionsError: an option is unknown, out of range, or means nothing for a single call.
+
+    Example:
+        >>> from manyhands import process_task
+        >>> @process_task(timeout=60, retries=2)
+        ... def square(x: int) -> int:
+        ...     return x * x
+        >>> square(4)
+        16
+        >>> @process_task
+        ... def up_to(n):
+        ...     yield from range(n)
+        >>> sum(up_to(10))
+        45
+    """
+    from manyhands.tasks import ProcessTask, checked
+
+    changes = checked(options)
+
+    def decorate(function: Any) -> Any:
+        _check("process_task", function)
+        if isinstance(function, Decorated):
+            return ProcessTask(function.__wrapped__, {**function._changes, **changes}, function._memory)
+        from manyhands.captured import warn_lost_updates
+
+        warn_lost_updates(function, stacklevel=3)
+        return ProcessTask(function, changes)
+
+    return decorate if function is None else decorate(function)
+
+
+def _check(decorator: str, function: Any) -> None:
+    """Refuse what cannot be sent to a worker."""
     if isinstance(function, (type, staticmethod, classmethod)):
         return
     if not callable(function):
         raise TypeError(
-            f"parallel_map needs a function, not {function!r:.60} (a {type(function).__name__}); options are given by name: "
-            "@parallel_map(max_workers=2)"
+            f"{decorator} needs a function, not {function!r:.60} (a {type(function).__name__}); options are given by name: "
+            f"@{decorator}(max_workers=2)"
         )
     code = getattr(function, "__code__", None)
     flags = getattr(code, "co_flags", 0)
     if flags & _COROUTINE:
         raise TypeError(
-            f"{function.__qualname__} is a coroutine function; parallel_map spreads ordinary functions over processes: "
-            "use asyncio.gather for coroutines, or decorate the function that does the computing and await its amap()"
+            f"{function.__qualname__} is a coroutine function; {decorator} sends ordinary functions to processes: "
+            "use asyncio.gather for coroutines, or decorate the function that does the computing and await its "
+            f"{'amap()' if decorator == 'parallel_map' else 'acall()'}"
         )
-    if flags & _GENERATOR:
+
+
+def _refuse_generators(function: Any) -> None:
+    if getattr(getattr(function, "__code__", None), "co_flags", 0) & _GENERATOR:
         raise TypeError(
-            f"{function.__qualname__} is a generator function, and generators cannot leave their process; return a list"
+            f"{function.__qualname__} is a generator function, and generators cannot leave their process; return a list, or use "
+            "process_task, which gives a stream of what it yields"
         )
 
 

@@ -1,16 +1,13 @@
 """What decorated functions become: still the function when called, with ``map`` and its kin beside it.
 
-``decorators`` makes them; every call they start is a ``scheduling.call.Call``. Lean on purpose: it is loaded by
-``import manyhands``, the machinery with the first call that needs it.
+``decorators`` makes them; what they share with other decorated functions is in ``decorated``; every call they start is a
+``scheduling.call.Call``. Lean on purpose: it is loaded by ``import manyhands``, the machinery with the first call.
 """
 
 from __future__ import annotations
 
-import sys
-from itertools import count
-
-from manyhands import options as options_module
 from manyhands.backends import make
+from manyhands.decorated import Decorated, inside_worker
 from manyhands.options import Options, validated
 from manyhands.scheduling.call import CHEAP, Call, Carried, Job
 from manyhands.scheduling.source import PLAIN, Source
@@ -39,35 +36,15 @@ if TYPE_CHECKING:
     Four = tuple[Iterable[Any], Iterable[Any], Iterable[Any], Iterable[Any], *tuple[Iterable[Any], ...]]
 
 else:  # loading typing costs more than the rest of the package
+    from manyhands.decorated import Generic
+
     P = R = None
-
-    class Generic:
-        """Subscripts, and nothing else."""
-
-        __class_getitem__ = classmethod(type(list[int]))
 
 
 ONE, MANY = 0, 1
 
-#: What functions call to end a process, by their names in ``os``, ``signal``, ``ctypes`` and ``faulthandler``.
-DEADLY = frozenset(
-    {"_exit", "abort", "kill", "killpg", "raise_signal", "pthread_kill", "string_at", "_sigsegv"}
-)
 
-
-class _Memory:
-    """What is remembered of a function from call to call, shared by its copies with other options."""
-
-    __slots__ = ("cost", "deadly", "initialized", "warned")
-
-    def __init__(self, function: Any) -> None:
-        self.cost: float | None = None
-        self.warned = False
-        self.initialized = False
-        self.deadly = _may_end_process(getattr(function, "__code__", None))
-
-
-class ParallelFunction(Generic[P, R]):
+class ParallelFunction(Decorated, Generic[P, R]):
     """A function whose calls spread over the cores; made by ``parallel_map``.
 
     Calling it is calling the function, here, as ever. ``map``, ``starmap``, ``imap``, ``imap_unordered``, ``submit`` and
@@ -88,48 +65,8 @@ class ParallelFunction(Generic[P, R]):
         [2, 4, 6]
     """
 
-    def __init__(
-        self, function: Callable[P, R], changes: dict[str, Any] | None = None, _memory: _Memory | None = None
-    ) -> None:
-        self.__wrapped__ = function
-        self._changes = changes or {}
-        self._memory = _memory or _Memory(function)
-        self._resolved: tuple[Options, Options] | None = None
-        self._submitted = count()  # where there is a seed, for the random streams of single tasks
-        for name in (
-            "__module__",
-            "__name__",
-            "__qualname__",
-            "__doc__",
-            "__annotations__",
-            "__type_params__",
-        ):
-            try:
-                setattr(self, name, getattr(function, name))
-            except AttributeError:
-                pass
-        if hasattr(function, "__code__"):  # what was put onto the function, as functools.wraps takes it over
-            for name, value in getattr(function, "__dict__", {}).items():
-                if not hasattr(self, name):
-                    self.__dict__[name] = value
-
-    @property
-    def __manyhands__(self) -> Callable[P, R]:
-        """The plain function, for workers, which find this object under the function's name."""
-        return self.__wrapped__
-
-    @property
-    def settings(self) -> Options:
-        """The options in force; the defaults, as ``configure`` left them, with this function's own over them.
-
-        Example:
-            >>> ParallelFunction(abs, {"chunksize": 5}).settings.chunksize
-            5
-        """
-        defaults = options_module.defaults()
-        if self._resolved is None or self._resolved[0] is not defaults:
-            self._resolved = (defaults, defaults.changed(self._changes))
-        return self._resolved[1]
+    if TYPE_CHECKING:
+        __wrapped__: Callable[P, R]
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the function, in this process."""
@@ -152,7 +89,7 @@ class ParallelFunction(Generic[P, R]):
             >>> ParallelFunction(abs).options(max_workers=2).map([-1, 2])
             [1, 2]
         """
-        return type(self)(self.__wrapped__, {**self._changes, **validated(changes)}, self._memory)
+        return self._with(validated(changes))
 
     if TYPE_CHECKING:
 
@@ -332,12 +269,16 @@ class ParallelFunction(Generic[P, R]):
             >>> ParallelFunction(pow).submit(2, 5).result()
             32
         """
-        from manyhands.scheduling.single import submit
+        from manyhands.scheduling import single
 
         settings = self.settings
-        here = settings.backend == "serial" or _inside_worker()
-        index = 0 if settings.seed is None else next(self._submitted)
-        return submit(settings, self._shipped, self.__wrapped__, args, kwargs, here=here, index=index)
+        if settings.backend == "serial" or inside_worker():
+            return single.done_here(self, args, kwargs)
+        if settings.backend == "threads":
+            from manyhands.backends.threads import executor
+
+            return executor(settings).submit(self.__wrapped__, *args, **kwargs)
+        return single.send(self, args, kwargs)
 
     if TYPE_CHECKING:
 
@@ -425,56 +366,12 @@ class ParallelFunction(Generic[P, R]):
         def __get__(self: One[A, Q, R_], instance: object, owner: A) -> ParallelFunction[Q, R_]: ...
         @overload
         def __get__(self, instance: object, owner: Any = None) -> ParallelFunction[P, R]: ...
-
-    def __get__(self, instance: Any, owner: Any = None) -> Any:
-        """Bind to an instance, or pass through, exactly as the wrapped function would."""
-        bind = getattr(type(self.__wrapped__), "__get__", None)
-        if bind is None:
-            return self
-        bound = bind(self.__wrapped__, instance, owner)
-        if bound is self.__wrapped__:
-            return self
-        return ParallelFunction(bound, self._changes, self._memory)
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        notify = getattr(self.__wrapped__, "__set_name__", None)
-        if notify is not None:
-            notify(owner, name)
-
-    def __reduce__(self) -> Any:
-        original = self._original()
-        if original is self:
-            return self.__qualname__  # type: ignore[attr-defined]
-        if original is not None:
-            return _copy, (original, self._changes)
-        return _restore, (self.__wrapped__, self._changes)
+        def __get__(self, instance: Any, owner: Any = None) -> Any: ...
 
     def __repr__(self) -> str:
         return f"<parallel_map {self._name()}>"
 
-    def _name(self) -> str:
-        return getattr(self, "__qualname__", None) or type(self.__wrapped__).__name__
-
     # calls
-
-    def _original(self) -> ParallelFunction[P, R] | None:
-        """What a worker finds under this function's name: this object, or the one it is a copy of; else None."""
-        from manyhands.transport.serialize import named
-
-        found: object = named(self)
-        if found is self:
-            return self
-        if (
-            isinstance(found, ParallelFunction)
-            and found.__wrapped__ is self.__wrapped__
-            and named(found) is found
-        ):
-            return found
-        return None
-
-    def _shipped(self) -> Any:
-        """What goes to the workers: what they find by name, or else the function itself."""
-        return self._original() or self.__wrapped__
 
     def _all(
         self, iterables: tuple[Any, ...], constants: dict[str, Any], shape: int, *, star: bool = False
@@ -502,9 +399,11 @@ class ParallelFunction(Generic[P, R]):
         return Collected(results)
 
     def _guarded(self, settings: Options) -> bool:
-        """Whether this process is to be spared the tasks: they may end it, or failures of every kind are asked for."""
+        """Whether this process is to be spared the tasks: they may end it, hold it up, or fail in every possible way."""
         memory = self._memory
         if memory.deadly or settings.retries:
+            return True
+        if settings.checkpoint is not None:  # results are written here, and must not wait for a task to end
             return True
         failures = settings.on_error != "raise" or settings.on_error_callback is not None
         return failures and (memory.cost is None or memory.cost > CHEAP)
@@ -548,10 +447,19 @@ class ParallelFunction(Generic[P, R]):
     ) -> Any:
         settings = self.settings
         away = away or self._guarded(settings)
-        source = Source(iterables, star=star)
+        stored = None
+        if settings.checkpoint is not None:
+            from manyhands.scheduling.checkpoint import Checkpoint
+            from manyhands.scheduling.restored import Restored
+
+            checkpoint = Checkpoint(settings.checkpoint, self.__wrapped__, self._name(), constants, shape)
+            source: Source = Restored(iterables, star=star, checkpoint=checkpoint)
+            stored = checkpoint.results
+        else:
+            source = Source(iterables, star=star)
         if (
             settings.backend == "serial"
-            or _inside_worker()
+            or inside_worker()
             or (source.total is not None and source.total < 2 and not (away or settings.isolated))
         ):
             backend = None
@@ -570,19 +478,11 @@ class ParallelFunction(Generic[P, R]):
         if not settings.simple:
             from manyhands.scheduling.policy import of
 
-            policy = of(settings)
+            policy = of(settings, stored)
         return Call(
             job, source, backend, chunksize=settings.chunksize, window=settings.buffersize, away=away, policy=policy,
             timeout=settings.timeout, deadline=settings.deadline, **how,
         )  # fmt: skip
-
-
-def _may_end_process(code: Any) -> bool:
-    """Whether a function is written to end its process: that must not be the caller's."""
-    if code is None:
-        return False
-    inner = (constant for constant in code.co_consts if hasattr(constant, "co_names"))
-    return not DEADLY.isdisjoint(code.co_names) or any(map(_may_end_process, inner))
 
 
 def _joined(runs: list[list[Any]]) -> list[Any]:
@@ -598,16 +498,3 @@ def _joined(runs: list[list[Any]]) -> list[Any]:
     while runs:
         results += runs.pop()
     return results
-
-
-def _inside_worker() -> bool:
-    worker = sys.modules.get("manyhands.engine.worker")
-    return worker is not None and worker.inside
-
-
-def _copy(original: ParallelFunction[Any, Any], changes: dict[str, Any]) -> ParallelFunction[Any, Any]:
-    return ParallelFunction(original.__wrapped__, changes)
-
-
-def _restore(function: Any, changes: dict[str, Any]) -> ParallelFunction[Any, Any]:
-    return ParallelFunction(function, changes)

@@ -14,7 +14,7 @@ OURS = sorted(RECIPES.glob("*.py"))
 THEIRS = sorted((RECIPES / "standard_library").glob("*.py"))
 
 #: Of these, each line that the standard library's program prints is printed by ours as well.
-SAME = ["over_a_list", "several_arguments", "streams", "chunks", "failures"]
+SAME = ["over_a_list", "several_arguments", "streams", "chunks", "failures", "checkpoints"]
 
 
 #: What programs have printed: each is run once.
@@ -115,3 +115,9 @@ def test_a_failure_says_which_item_it_was(run_program: Program) -> None:
     (yielded,) = (line for line in said if line.startswith("imap:"))
     index = int(said[1].split()[2].rstrip(":"))
     assert yielded == f"imap: {index} results, then the exception"
+
+
+def test_a_checkpoint_of_another_function_is_refused(run_program: Program) -> None:
+    said = run("checkpoints", run_program)
+    assert "second run: 400 results, of which at least 250 were there: True" in said
+    assert said[-1].startswith("divisors.db holds results of divisors, not of abs.")

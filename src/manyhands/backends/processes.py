@@ -123,7 +123,7 @@ class Processes:
 
         from manyhands.engine.definitions import define
 
-        definition = define(function, constants, self.options.initializer, self.way)
+        definition = define(function, constants, self.options.initializer, way=self.way)
         return ProcessLine(pool, pool.open(deliver, self.workers), definition, shape, EAGER if eager else 0)
 
 

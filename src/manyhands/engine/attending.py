@@ -53,6 +53,10 @@ class TaskFuture(Future):  # type: ignore[type-arg]
     chunk: Chunk | None = None
     #: Classes that its result may refer to; they are kept until it is there.
     classes: dict[type, str] | None = None
+    #: The queue it went through.
+    submissions: Any = None
+    #: The future that this one gives the answer of.
+    source: Any = None
 
     def __init__(self) -> None:
         super().__init__()

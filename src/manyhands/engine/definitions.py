@@ -88,7 +88,11 @@ def refused(item: Any, shape: int, error: BaseException) -> BaseException:
 
 
 def define(
-    function: Any, constants: dict[str, Any], initializer: Any = None, way: Way | None = None
+    function: Any,
+    constants: dict[str, Any],
+    initializer: Any = None,
+    reads: Any = None,
+    way: Way | None = None,
 ) -> Definition:
     """Return a function with its constants, and the module globals it reads, as a definition.
 
@@ -98,12 +102,13 @@ def define(
         function: the function, or what refers to it.
         constants: keywords that are the same for every task.
         initializer: what the workers' initializer sets is theirs, and not sent.
+        reads: the function whose globals count, if ``function`` only calls it.
         way: how its tasks are run, if there is anything to that.
 
     Raises:
         UnpicklableError: the function or a constant cannot travel; the message names what.
     """
-    refs = globals_read(getattr(function, "__manyhands__", function), initializer)
+    refs = globals_read(reads or getattr(function, "__manyhands__", function), initializer)
     quick = not constants and not refs and way is None and reference(function) is not None
     if quick:
         known = _by_name.get(id(function))

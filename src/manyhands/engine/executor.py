@@ -14,7 +14,7 @@ from manyhands.engine.attending import TaskFuture
 from manyhands.engine.definitions import define, extend, pack_initializer, refused
 from manyhands.engine.interrupts import HeldBack
 from manyhands.engine.pool import Pool
-from manyhands.engine.submissions import FULL, Submissions
+from manyhands.engine.submissions import FULL, Submissions, Task
 from manyhands.options import Options, validated
 from manyhands.transport.serialize import Encoder, reference
 
@@ -143,7 +143,7 @@ class ProcessPool(Executor):
                 raise RuntimeError(SHUT_DOWN)
             assert self._submissions is not None
             if packed is not None:
-                self._submissions.submit(*packed, future)
+                self._submissions.submit(Task(future, *packed))
         return future
 
     def map(
@@ -280,11 +280,27 @@ class ProcessPool(Executor):
 
 
 def pack_task(
-    function: Any, args: Any, kwargs: Any, initializer: Any, future: TaskFuture, way: Way | None = None
+    function: Any,
+    args: Any,
+    kwargs: Any,
+    initializer: Any,
+    future: TaskFuture,
+    reads: Any = None,
+    way: Way | None = None,
 ) -> tuple[Definition, bytes] | None:
-    """Return one task as it is sent; None: it cannot be packed, which is now the future's exception."""
+    """Return one task as it is sent; None: it cannot be packed, which is now the future's exception.
+
+    Args:
+        function: the function.
+        args: its positional arguments.
+        kwargs: its keyword arguments.
+        initializer: of the pool.
+        future: of the task.
+        reads: the function whose globals are sent along, if ``function`` only calls it.
+        way: how it is run, if there is anything to that.
+    """
     try:
-        definition = define(function, {}, initializer, way)
+        definition = define(function, {}, initializer, reads, way)
         encoder = Encoder({}, learn=True)
         try:
             frame = encoder.encode((args, kwargs))

@@ -39,7 +39,7 @@ from manyhands.engine.memory import starved
 from manyhands.engine.moving import cut, look_again, work_left, worth_moving
 from manyhands.engine.process import end_process, module_path
 from manyhands.engine.staff import Staff
-from manyhands.engine.streams import Broken, Changed, Chunk, Crash, Results, Said, Stream
+from manyhands.engine.streams import Broken, Changed, Chunk, Crash, Results, Said, Stream, Talk
 from manyhands.engine.worker import MUTATED
 from manyhands.engine.workers import NEVER
 from manyhands.transport import channel as wire
@@ -47,6 +47,8 @@ from manyhands.transport.outcomes import Outcomes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from manyhands.engine.loop import Timer
     from manyhands.engine.streams import Deliver, Event
     from manyhands.engine.workers import WorkerHandle
@@ -88,16 +90,25 @@ class Pool(Staff):
 
     # any thread
 
-    def open(self, deliver: Deliver, limit: int) -> Stream:
-        """Begin a stream of chunks."""
+    def open(self, deliver: Deliver, limit: int, *, reserved: bool = False) -> Stream:
+        """Begin a stream of chunks.
+
+        Args:
+            deliver: takes what becomes of them.
+            limit: how many workers it may occupy.
+            reserved: these workers are there beside the pool's others, for as long as the stream is open.
+        """
         self.check_owner()
         self.start()
-        self.grow(limit)
+        if not reserved:
+            self.grow(limit)
         surroundings.look_closely()
-        stream = Stream(self, deliver, limit)
+        stream = Stream(self, deliver, limit, reserved=reserved)
 
         def join() -> None:
             self._streams.append(stream)
+            if reserved:
+                self.reserved += limit
             if self.broken is not None:  # and so will be what is posted from now on
                 self._tell(stream, Broken(self.broken))
             else:
@@ -108,6 +119,28 @@ class Pool(Staff):
 
         self.loop_soon(join)
         return stream
+
+    def tell(
+        self, chunk: Chunk, port: int, kind: int, count: int = 0, parts: Sequence[bytes | memoryview] = ()
+    ) -> bool:
+        """Say something to the one task of a chunk, while it runs; False when it does not.
+
+        Args:
+            chunk: of one task, posted with the flag TALKS.
+            port: which of its conversations this belongs to.
+            kind: what sort of thing it is, as the two ends have agreed.
+            count: a number, as they have agreed.
+            parts: bytes.
+        """
+        loop, worker = self._loop, chunk.worker
+        if loop is None or worker is None:
+            return False
+        with HeldBack(), loop.guard:
+            if worker.chunk is not chunk or worker.gone:
+                return False
+            worker.channel.push(wire.TELL, parts, flags=kind, number=chunk.number, first=port, count=count)
+            self._flush(worker)
+        return True
 
     def poke(self) -> None:
         """Chunks have become ready: give them to idle workers, right here if the loop thread is not at it."""
@@ -125,7 +158,7 @@ class Pool(Staff):
                     finally:
                         loop.guard.release()
                     return
-        if self._idle or len(self._workers) < self.size:
+        if self._idle or len(self._workers) < self.size + self.reserved:
             loop.call_soon(self._dispatch)
 
     # the loop thread: what becomes of chunks
@@ -135,6 +168,11 @@ class Pool(Staff):
         if chunk is None or message.number != chunk.number:
             raise wire.BrokenChannel("results of a chunk that is not there")
         stream = chunk.owner
+        if message.kind == wire.TALK:
+            self._tell(
+                stream, Talk(chunk, chunk.base, message.first, message.flags, message.count, message.body)
+            )
+            return
         event: Event = Changed()
         if message.count and not stream.closed:
             mutated = bool(message.flags & MUTATED)
@@ -142,6 +180,8 @@ class Pool(Staff):
             outcomes = Outcomes(
                 memoryview(bytes(message.body[:size])).cast("Q").tolist(), message.body[size:]
             )
+            if worker.expired is not None and message.first + message.count > worker.expired:
+                outcomes = outcomes.until(worker.expired - message.first)
             event = Results(
                 chunk.base + message.first, outcomes, message.busy, message.overhead, mutated, worker.pid
             )
@@ -152,8 +192,10 @@ class Pool(Staff):
             stream.in_flight -= 1
             if chunk.received < chunk.stop and not stream.closed:
                 stream.ready.appendleft(chunk.part(chunk.received, chunk.stop))
-            self._free(worker)  # first the worker, which waits for its next chunk, then the caller
+            self._free(worker, chunk)  # first the worker, which waits for its next chunk, then the caller
         self._tell(stream, event)
+        if worker.expired is not None and message.first <= worker.expired < chunk.received:
+            self._tell(stream, self._crash(worker, chunk, worker.expired, None))
 
     def _hear(self, worker: WorkerHandle, what: int, body: bytes) -> None:
         """A worker has something to be shown: to whoever waits for its task, or else here, but not under the guard."""
@@ -169,11 +211,18 @@ class Pool(Staff):
         assert self._loop is not None
         self._loop.afterwards.append((stream.take, event))
 
-    def _free(self, worker: WorkerHandle) -> None:
+    def _thin_out(self) -> None:
+        """Let idle workers go that nobody has reserved any more."""
+        while self._idle and len(self._workers) > self.size + self.reserved:
+            self._retire(self._idle.pop())
+
+    def _free(self, worker: WorkerHandle, chunk: Chunk) -> None:
         """A worker has finished its chunk."""
         if worker.retired:  # it is being ended
             return
-        surplus = worker.abandoned and len(self._workers) > self.size
+        surplus = len(self._workers) > self.size + self.reserved and (
+            worker.abandoned or chunk.owner.reserved
+        )
         if surplus or self._closing or (self.max_tasks is not None and worker.tasks >= self.max_tasks):
             self._retire(worker)
         else:
@@ -186,6 +235,8 @@ class Pool(Staff):
         stream = chunk.owner
         stream.in_flight -= 1
         begun, done, finished = worker.accounts(chunk)
+        if worker.expired is not None and chunk.received <= worker.expired < done:
+            done, finished = worker.expired, finished.until(worker.expired - chunk.received)
         if finished:
             self._tell(stream, Results(chunk.base + chunk.received, finished, 0.0, 0.0, False, worker.pid))
         rest = done
@@ -222,11 +273,23 @@ class Pool(Staff):
         """A stream is closed: nothing of it begins any more, and what runs does not count as the pool's work."""
         if stream in self._streams:
             self._streams.remove(stream)
+            if stream.reserved:
+                self.reserved -= stream.limit
+                self._thin_out()
         for worker in self._workers.values():
             if worker.chunk is not None and worker.chunk.owner is stream:
                 worker.limit(0)
                 worker.abandoned = True
                 self._end_task(worker, worker.chunk, 0.0 if kill else GRACE)
+
+    def end_task(self, stream: Stream, index: int) -> None:
+        """End the task with that index, if it runs, with its worker."""
+        for worker in self._workers.values():
+            chunk = worker.chunk
+            if chunk is not None and chunk.owner is stream and worker.pid:
+                task = index - chunk.base
+                if chunk.first <= task < chunk.stop and worker.begun(chunk) == task + 1:
+                    end_process(worker.pid)
 
     def _end_task(self, worker: WorkerHandle, chunk: Chunk, grace: float) -> None:
         """End a task that nobody waits for, with its worker, unless it ends by itself in time."""
@@ -273,7 +336,7 @@ class Pool(Staff):
         self._hand_out()
         if self._idle:
             self._look_for_work()
-        elif len(self._workers) < self.size and any(stream.ready for stream in self._streams):
+        elif len(self._workers) < self.size + self.reserved and any(stream.ready for stream in self._streams):
             if self.broken is not None:
                 self._break(self.broken)
                 return
@@ -305,9 +368,15 @@ class Pool(Staff):
         for _ in range(len(self._streams)):
             stream = self._streams[0]
             self._streams.rotate(-1)
-            if stream.ready and stream.in_flight < stream.limit:
+            if stream.ready and stream.in_flight < stream.limit and (stream.reserved or self._has_room()):
                 return stream
         return None
+
+    def _has_room(self) -> bool:
+        """Whether a worker can be had that is not there for somebody else."""
+        if not self.reserved:
+            return True
+        return sum(stream.in_flight for stream in self._streams if not stream.reserved) < self.size
 
     def _send(self, worker: WorkerHandle, chunk: Chunk) -> None:
         chunk.owner.in_flight += 1
@@ -340,33 +409,31 @@ class Pool(Staff):
         """Has the task of a worker run too long?"""
         worker.alarm = NEVER
         chunk = worker.chunk
-        if chunk is None or chunk.timeout is None or worker.gone or worker.expiring:
+        if chunk is None or chunk.timeout is None or worker.gone or worker.expired is not None:
             return
-        running = worker.running(chunk)
-        if running is None:  # it is between two of them, or about to begin
-            self._set_alarm(worker, monotonic() + chunk.timeout)
-        elif running[1] > monotonic():
+        running, now = worker.running(chunk), monotonic()
+        if running is not None and running[1] <= now:
+            self._expire(worker, running[0])
+        elif running is not None and running[2]:
             self._set_alarm(worker, running[1])
-        else:
-            self._expire(worker, chunk, running[0])
+        else:  # it is between two of them, or about to begin
+            self._set_alarm(worker, now + chunk.timeout)
 
-    def _expire(self, worker: WorkerHandle, chunk: Chunk, task: int) -> None:
-        """The time of a task is over: have the worker say where it is, then end both; nothing else begins there."""
+    def _expire(self, worker: WorkerHandle, task: int) -> None:
+        """The time of a task is over: have the worker say where it is, then end both; nothing else begins there.
+
+        That is its end even if it returns in the meantime: the signal by which the worker is asked may have helped it out of
+        the system call it was stuck in.
+        """
         assert self._loop is not None
-        worker.expiring = True
+        worker.expired = task
+        worker.retired = True
         worker.limit(task + 1)
         worker.ask_stack()
 
         def end() -> None:
-            worker.expiring = False
-            if worker.chunk is not chunk or worker.gone:
-                return
-            running = worker.running(chunk)
-            if running is not None and running[0] == task and worker.pid:
-                worker.expired = task
+            if worker.serial in self._workers and worker.pid:
                 end_process(worker.pid)
-            else:  # it was done in the very last moment
-                self._set_alarm(worker, monotonic() + (chunk.timeout or 0.0))
 
         self._loop.call_later(STACK_WITHIN, end)
 
@@ -382,7 +449,7 @@ class Pool(Staff):
             chunk = worker.chunk
             if (
                 chunk is None
-                or worker.expiring
+                or worker.expired is not None
                 or chunk.owner.closed
                 or chunk.owner.in_flight >= chunk.owner.limit
             ):

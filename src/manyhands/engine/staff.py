@@ -76,6 +76,7 @@ class Staff(Mail):
         self._starter: Starter | None = None
         self._workers: dict[int, WorkerHandle] = {}  # by serial
         self._idle: deque[WorkerHandle] = deque()
+        self.reserved = 0  # so many workers more, for streams that need one each
         self._serials = itertools.count(1)
         self._futile = 0
         self._resting = False  # starting workers has failed too often; not again before there are new tasks
@@ -170,6 +171,12 @@ class Staff(Mail):
             self.size = size
             self.loop_soon(self._fill)
 
+    def later(self, delay: float, action: Callable[[], object]) -> None:
+        """Have the loop thread call ``action`` after so many seconds, unless the pool has ended by then."""
+        loop = self._loop
+        if loop is not None:
+            loop.call_soon(lambda: loop.call_later(delay, action))
+
     def loop_soon(self, action: Callable[[], object]) -> None:
         if self._loop is not None:
             self._loop.call_soon(action)
@@ -211,7 +218,7 @@ class Staff(Mail):
                 self._give_up(error)
                 return
         abandoned = sum(worker.abandoned for worker in self._workers.values())
-        for _ in range(len(self._workers) - abandoned, self.size):
+        for _ in range(len(self._workers) - abandoned, self.size + self.reserved):
             try:
                 self._start_worker()
             except OSError as error:  # descriptors, memory: fewer workers will do, none will not

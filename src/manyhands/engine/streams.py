@@ -145,6 +145,29 @@ class Crash:
         self.stack = stack
 
 
+class Talk:
+    """Something that a running task says.
+
+    Args:
+        chunk: the chunk that the task is in, alone.
+        index: the task.
+        port: which of its conversations it belongs to.
+        kind: what sort of thing it is, as the two ends have agreed.
+        count: a number, as they have agreed.
+        body: bytes.
+    """
+
+    __slots__ = ("body", "chunk", "count", "index", "kind", "port")
+
+    def __init__(self, chunk: Chunk, index: int, port: int, kind: int, count: int, body: memoryview) -> None:
+        self.chunk = chunk
+        self.index = index
+        self.port = port
+        self.kind = kind
+        self.count = count
+        self.body = body
+
+
 class Broken:
     """The pool cannot go on; no task of the stream that has no result yet will get one."""
 
@@ -176,7 +199,7 @@ class Changed:
 
 
 if TYPE_CHECKING:
-    Event = Results | Crash | Broken | Said | Changed
+    Event = Results | Crash | Talk | Broken | Said | Changed
     #: Takes the events of a stream, in the loop thread; must not wait.
     Deliver = Callable[[Event], object]
 
@@ -188,10 +211,12 @@ class Stream:
         pool: the pool.
         deliver: called in the loop thread with what becomes of them.
         limit: how many workers it may occupy.
+        reserved: they are there for it alone, beside the pool's others.
     """
 
-    def __init__(self, pool: Pool, deliver: Deliver, limit: int) -> None:
+    def __init__(self, pool: Pool, deliver: Deliver, limit: int, *, reserved: bool = False) -> None:
         self.pool = pool
+        self.reserved = reserved
         self.deliver = deliver
         self.limit = limit
         self.ready: deque[Chunk] = deque()

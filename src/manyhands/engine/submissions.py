@@ -12,8 +12,8 @@ from time import monotonic
 
 from manyhands.engine.host import show
 from manyhands.engine.interrupts import HeldBack, ring, sleep
-from manyhands.engine.streams import Broken, Crash, Results, Said
-from manyhands.transport.errors import crash, unpack
+from manyhands.engine.streams import Broken, Crash, Results, Said, Talk
+from manyhands.transport.errors import again, crash, unpack
 from manyhands.transport.outcomes import FAILED, VALUE, unplain
 from manyhands.transport.serialize import loads
 
@@ -26,13 +26,64 @@ if TYPE_CHECKING:
     from manyhands.engine.attending import TaskFuture
     from manyhands.engine.pool import Pool
     from manyhands.engine.streams import Definition, Event
-
-    Pending = tuple[TaskFuture, Definition, bytes]
+    from manyhands.retries import Retries
 
 #: Tasks grouped into one message last together about as long as this, in seconds, and never more than so many.
 TOGETHER, MOST = 0.005, 512
 #: The shape of a task, (args, kwargs), and: send results as they come.
-FULL, EAGER = 2, 16
+FULL, EAGER, TALKS = 2, 16, 64
+
+
+class Task:
+    """One call on its way, and what was asked for it.
+
+    Args:
+        future: has its outcome.
+        definition: the function.
+        frame: the arguments, as bytes.
+        timeout: seconds that it may take in its worker, or None.
+        retries: when it is tried again, or None.
+        explain: adds to its exception which task it was; called with the exception and the worker's pid.
+        heard: takes what it says while it runs (``Talk``); None: it says nothing. It travels alone, then.
+    """
+
+    __slots__ = (
+        "attempts",
+        "begun",
+        "definition",
+        "explain",
+        "frame",
+        "future",
+        "heard",
+        "retries",
+        "timeout",
+    )
+
+    def __init__(
+        self, future: TaskFuture, definition: Definition, frame: bytes, timeout: float | None = None,
+        retries: Retries | None = None, explain: Callable[[BaseException, int], object] | None = None,
+        heard: Callable[[Talk], object] | None = None,
+    ) -> None:  # fmt: skip
+        self.future = future
+        self.definition = definition
+        self.frame = frame
+        self.timeout = timeout
+        self.retries = retries
+        self.explain = explain
+        self.heard = heard
+        self.attempts = 0
+        self.begun = False
+
+    def begin(self) -> bool:
+        """Tell whether it is still wanted; after this, it cannot be cancelled any more."""
+        if not self.begun:
+            self.begun = self.future.set_running_or_notify_cancel()
+        return self.begun
+
+    def goes_with(self, other: Task) -> bool:
+        """Tell whether both can travel in one message."""
+        same = self.definition is other.definition and self.timeout == other.timeout
+        return same and self.heard is None and other.heard is None
 
 
 class Submissions:
@@ -48,18 +99,19 @@ class Submissions:
         self.initializer = initializer
         self._lock = threading.Lock()
         self._bells: list[Any] = []  # of those who wait until nothing is unfinished
-        self._pending: deque[Pending] = deque()
-        self._running: dict[int, Future[Any]] = {}
+        self._pending: deque[Task] = deque()
+        self._running: dict[int, Task] = {}  # those that wait for another try, too
         self._count = 0
         self._cost = 0.0
         self._stream = pool.open(self._deliver, pool.size)
 
-    def submit(self, definition: Definition, frame: bytes, future: TaskFuture) -> None:
+    def submit(self, task: Task) -> None:
         """Queue one task."""
-        future.pool = self._pool
+        task.future.pool = self._pool
+        task.future.submissions = self
         with HeldBack():  # a task that is taken from the queue is sent
             with self._lock:
-                self._pending.append((future, definition, frame))
+                self._pending.append(task)
                 wanted = self._wants_more()
             if wanted:
                 self._post()
@@ -93,20 +145,56 @@ class Submissions:
         with HeldBack(), self._lock:
             pending, self._pending = list(self._pending), deque()
             ring(self._bells)
-        for future, _, _ in pending:
-            if future.cancel():
-                future.set_running_or_notify_cancel()
+        for task in pending:
+            if task.future.cancel():
+                task.future.set_running_or_notify_cancel()
 
     def fail(self, error: BaseException) -> None:
         """Give every unfinished future this exception."""
         with HeldBack(), self._lock:
-            futures = [*self._running.values(), *(future for future, _, _ in self._pending)]
+            tasks = [*self._running.values(), *self._pending]
             self._running.clear()
             self._pending.clear()
             ring(self._bells)
-        for future in futures:
-            if not future.done() and (future.running() or future.set_running_or_notify_cancel()):
-                resolve(future, error=error)
+        for task in tasks:
+            if not task.future.done() and task.begin():
+                resolve(task.future, error=again(error))
+
+    def expire(self, task: Task, deadline: float) -> None:
+        """End a task if it has no outcome in so many seconds, whether it has begun or not."""
+
+        def over() -> None:
+            if not task.future.done():
+                from manyhands.exceptions import TaskTimeoutError
+
+                words = f"the call took longer than its deadline of {deadline:g} s"
+                self.end(task.future, TaskTimeoutError(words, limit=deadline))
+
+        self._pool.later(deadline, over)
+
+    def end(self, future: Future[Any], error: BaseException | None = None) -> None:
+        """End a task, with its worker if it has begun.
+
+        Args:
+            future: of the task.
+            error: its outcome; None: that its worker was ended.
+        """
+        with HeldBack(), self._lock:
+            index = next((index for index, task in self._running.items() if task.future is future), None)
+            waiting = next((task for task in self._pending if task.future is future), None)
+            if waiting is not None:
+                self._pending.remove(waiting)
+            task = waiting if index is None else self._running[index]
+            if task is None:
+                return
+            task.retries = None
+            if error is not None and index is not None:
+                del self._running[index]
+            ring(self._bells)
+        if error is not None and task.begin():
+            resolve(future, error=error)
+        if index is not None:
+            self._pool.loop_soon(lambda: self._pool.end_task(self._stream, index))
 
     def close(self, *, kill: bool) -> None:
         self._stream.close(kill=kill)
@@ -120,27 +208,29 @@ class Submissions:
         with self._lock:
             fair = -(-len(self._pending) // (3 * self._pool.size))
             most = max(1, min(fair, MOST, int(TOGETHER / self._cost) if self._cost else 1))
-            group: list[Pending] = []
+            group: list[Task] = []
             while self._pending and len(group) < most:
-                if group and self._pending[0][1] is not group[0][1]:
+                if group and not self._pending[0].goes_with(group[0]):
                     break
-                entry = self._pending.popleft()
-                if entry[0].set_running_or_notify_cancel():
-                    group.append(entry)
+                task = self._pending.popleft()
+                if task.begin():
+                    group.append(task)
             self._stream.limit = self._pool.size  # which may have grown
             base, self._count = self._count, self._count + len(group)
-            for place, (future, _, _) in enumerate(group):
-                self._running[base + place] = future
+            for place, task in enumerate(group):
+                self._running[base + place] = task
             if not group and not self._pending and not self._running:
                 ring(self._bells)
         if group:
             from manyhands.transport.frames import join
 
+            first = group[0]
             chunk = self._stream.post(
-                group[0][1], join([frame for _, _, frame in group]), FULL | EAGER, len(group), base
-            )
-            if len(group) == 1:
-                group[0][0].chunk = chunk
+                first.definition, join([task.frame for task in group]),
+                FULL | EAGER | (TALKS if first.heard is not None else 0), len(group), base, first.timeout,
+            )  # fmt: skip
+            if first.heard is None and len(group) == 1:
+                first.future.chunk = chunk
 
     def _deliver(self, event: Event) -> None:
         if isinstance(event, Results):
@@ -148,11 +238,14 @@ class Submissions:
                 cost = event.busy / len(event.outcomes)
                 self._cost = (self._cost + cost) / 2 if self._cost else cost
             for place, (kind, outcome) in enumerate(event.outcomes):
-                self._settle(event.first + place, kind, outcome)
+                self._settle(event.first + place, kind, outcome, event.worker)
         elif isinstance(event, Crash):
-            future = self._pop(event.index)
-            if future is not None:
-                resolve(future, error=crash(event))
+            if event.index in self._running:
+                self._fail_one(event.index, crash(event), event.pid)
+        elif isinstance(event, Talk):
+            task = self._running.get(event.index)
+            if task is not None and task.heard is not None:
+                task.heard(event)
         elif isinstance(event, Broken):
             self.fail(event.error)
         elif isinstance(event, Said):
@@ -163,13 +256,14 @@ class Submissions:
             if not self._pending and not self._running:
                 ring(self._bells)
 
-    def _settle(self, index: int, kind: int, outcome: memoryview) -> None:
-        future = self._pop(index)
-        if future is None:
-            return
+    def _settle(self, index: int, kind: int, outcome: memoryview, worker: int) -> None:
         if kind == FAILED:
-            resolve(future, error=unpack(outcome))
+            self._fail_one(index, unpack(outcome), worker)
             return
+        task = self._pop(index)
+        if task is None:
+            return
+        future = task.future
         try:
             value = loads(outcome) if kind == VALUE else unplain(outcome)
         except BaseException as error:
@@ -178,7 +272,33 @@ class Submissions:
         else:
             resolve(future, value)
 
-    def _pop(self, index: int) -> Future[Any] | None:
+    def _fail_one(self, index: int, error: BaseException, worker: int) -> None:
+        """A task has failed: its outcome, unless it is worth another try."""
+        task = self._running.get(index)
+        if task is None:
+            return
+        task.attempts += 1
+        if task.retries is not None and task.retries.worth(error, task.attempts):
+            self._pool.later(task.retries.wait(task.attempts), lambda: self._try_again(index))
+            return
+        self._pop(index)
+        if task.explain is not None:
+            task.explain(error, worker)
+        if task.attempts > 1:
+            error.add_note(f"manyhands: tried {task.attempts} times")
+        resolve(task.future, error=error)
+
+    def _try_again(self, index: int) -> None:
+        with self._lock:
+            task = self._running.pop(index, None)
+            if task is None:
+                return
+            self._pending.append(task)
+            wanted = self._wants_more()
+        if wanted:
+            self._post()
+
+    def _pop(self, index: int) -> Task | None:
         with self._lock:
             return self._running.pop(index, None)
 

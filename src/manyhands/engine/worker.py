@@ -50,7 +50,7 @@ FLUSH = 0.005
 
 # How the items of a chunk become arguments (flags of RUN).
 ONE, MANY, FULL = 0, 1, 2  # f(item), f(*item), f(*item[0], **item[1])
-SHAPE, BATCH, EAGER, TIMED = 3, 4, 16, 32
+SHAPE, BATCH, EAGER, TIMED, TALKS = 3, 4, 16, 32, 64
 # What a worker reports with results (flags of RESULTS and DONE).
 MUTATED = 8
 # READY with this flag: the initializer failed, the body is its exception.
@@ -155,9 +155,13 @@ class Worker:
         self.classes: dict[type, str] = {}  # those that came with definitions: the caller has them
         self.encoder = Encoder(self.classes)
         self.guest: Guest | None = None
+        self.kept: list[Message] = []  # came while a task was listening, and was not for it
+
+    def next_message(self) -> Message | None:
+        return self.kept.pop(0) if self.kept else self.channel.receive()
 
     def serve(self) -> None:
-        while (message := self.channel.receive()) is not None:
+        while (message := self.next_message()) is not None:
             if message.kind == wire.RUN:
                 Run(self, message).run()
                 if message.flags & SHAPE == FULL:
@@ -316,16 +320,26 @@ class Run:
         function = self.worker.function(message.definition)
         if isinstance(function, bytes):
             self.refuse(function)
+        elif message.flags & TALKS:
+            from manyhands.engine.talking import talking
+
+            with talking(self.worker, message.number):
+                self.go(function)
         else:
-            way = self.worker.ways.get(message.definition)
-            if way is None:
-                self.work(*self.prepare(function))
-            else:
-                single = message.flags & SHAPE == FULL
-                call, items = self.prepare(way.single(function) if single else function)
-                self.work(way.chunk(call, None if single else int(message.busy) + message.first), items)
+            self.go(function)
         words[RUNNING] = 0
         self.flush(wire.DONE)
+
+    def go(self, function: Callable[..., Any]) -> None:
+        """Run the tasks, in the way that came with the function if there is one."""
+        message = self.message
+        way = self.worker.ways.get(message.definition)
+        if way is None:
+            self.work(*self.prepare(function))
+        else:
+            single = message.flags & SHAPE == FULL
+            call, items = self.prepare(way.single(function) if single else function)
+            self.work(way.chunk(call, None if single else int(message.busy) + message.first), items)
 
     def refuse(self, failure: bytes) -> None:
         """Give every task the failure of its function."""

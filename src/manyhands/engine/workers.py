@@ -52,8 +52,7 @@ class WorkerHandle:
         self.path: list[str] = []
         self.told = b""  # what it knows of its host
         self.alarm = NEVER  # when somebody next looks whether its task has run too long
-        self.expiring = False  # it is asked where it is, and then ended
-        self.expired: int | None = None  # the task of its chunk that it was killed for: its time was over
+        self.expired: int | None = None  # the task of its chunk whose time is over, so that it is ended
         self.peak = 0  # bytes, known when it has ended
         self._known: OrderedDict[int, None] = OrderedDict()
         self._journal: Journal | None = None
@@ -114,8 +113,11 @@ class WorkerHandle:
         # Between the last task and the end of the chunk nothing runs, though the worker has not said so yet.
         return min(chunk.stop, max(chunk.received, words[journal.DONE] + words[journal.RUNNING]))
 
-    def running(self, chunk: Chunk) -> tuple[int, float] | None:
-        """The task of the chunk that runs, and the (monotonic) time at which its time is over; None: none runs."""
+    def running(self, chunk: Chunk) -> tuple[int, float, bool] | None:
+        """The task of the chunk that runs, the (monotonic) time at which its time is over, and whether it has begun.
+
+        None: no task runs. One that has not begun waits for what the worker loads for it.
+        """
         assert self._journal is not None
         assert chunk.timeout is not None
         words = self._journal.words
@@ -124,7 +126,8 @@ class WorkerHandle:
         task, began = words[journal.DONE], words[journal.BEGAN]
         if not words[journal.RUNNING] or task >= chunk.stop:
             return None
-        return task, began * 1e-9 + chunk.timeout if began else chunk.sent_at + LOADING + chunk.timeout
+        due = began * 1e-9 if began else chunk.sent_at + LOADING
+        return task, due + chunk.timeout, began > 0
 
     def ask_stack(self) -> None:
         """Have the worker write where it is."""

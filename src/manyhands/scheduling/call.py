@@ -165,6 +165,7 @@ class Call:
         """
         kill = False
         try:
+            self.source.begin(self.ledger.put)
             while True:
                 self._look_around()
                 run = self.ledger.take()
@@ -173,6 +174,8 @@ class Call:
                         yield run
                 elif self._finished():
                     return
+                elif self.source.restores and self._restore():
+                    pass  # there is something to hand out, or there may be
                 elif self._runs_here():
                     self._run_here()
                 else:
@@ -218,6 +221,11 @@ class Call:
                 raise self.source.error
             return True
         return False
+
+    def _restore(self) -> bool:
+        """Take results from the checkpoint, before anybody is asked to work; tells whether there may be more."""
+        with self._lock:
+            return self.source.restore(self._room() - (self.source.position - self.ledger.handed))
 
     def _runs_here(self) -> bool:
         """Decide whether the caller's thread runs the next tasks itself."""
@@ -417,7 +425,11 @@ class Call:
         assert self.backend is not None
         self._inbox = SimpleQueue()
         self._line = self.backend.open(
-            self.job.shipped(), self.job.constants, self.job.shape, self._deliver, eager=self.lazy
+            self.job.shipped(),
+            self.job.constants,
+            self.job.shape,
+            self._deliver,
+            eager=self.lazy or self.source.restores,
         )
 
     def _deliver(self, event: Event) -> None:
@@ -438,11 +450,14 @@ class Call:
             )
             if count < 1:
                 return
+            before = source.position
             if pull:  # what takes its time is sent as it comes
                 source.look_ahead(count, QUICK)
                 count = min(count, max(1, source.at_hand()))
             index, items = source.take(count, pull=pull)
             if not len(items):
+                if source.position > before:  # the checkpoint had their results
+                    continue
                 return
             items = items[:]
             start = perf_counter()
@@ -456,6 +471,8 @@ class Call:
 
     def _wait(self) -> None:
         """Wait for something to come, when nothing else can be done."""
+        if self.source.restores and self.ledger.ready():
+            return  # feeding has met with results that the checkpoint has
         if self._line is not None:
             self._line.limit = self.workers
         patience = self._patience()
@@ -599,7 +616,7 @@ class Call:
             f"{self.job.name} changes an argument in place; tasks that run in a worker change their own copy, and the "
             "caller's stays as it was: return the changed value instead",
             LostUpdateWarning,
-            stacklevel=_outside(),
+            stacklevel=outside(),
         )
 
     def _show_rest(self) -> None:
@@ -611,15 +628,17 @@ class Call:
 
     def _end(self, kill: bool) -> None:
         self._ended = True
-        if self._watch is not None:
-            self._watch.stop()
-        if self._line is not None:
-            self._line.close(kill=kill)
-            if not kill:
-                self._show_rest()
-        elif self.backend is not None and self._counted and not self.backend.warm():
-            self.backend.miss(self.planner.missed())
-        self.source.release()
+        try:
+            if self._watch is not None:
+                self._watch.stop()
+            if self._line is not None:
+                self._line.close(kill=kill)
+                if not kill:
+                    self._show_rest()
+            elif self.backend is not None and self._counted and not self.backend.warm():
+                self.backend.miss(self.planner.missed())
+        finally:  # a second Ctrl-C must not leave a file locked
+            self.source.release()
         if self.planner.measured:
             self.job.memory.cost = self.planner.cost
 
@@ -636,7 +655,7 @@ def in_worker(pid: int) -> str:
     return f"in worker {pid}"
 
 
-def _outside() -> int:
+def outside() -> int:
     """The stack level of the first frame, seen from our caller, that is not this package's own."""
     import sys
 

@@ -192,7 +192,7 @@ class _Check:
         from manyhands.engine.attending import TaskFuture
         from manyhands.engine.definitions import define, pack_initializer
         from manyhands.engine.pool import Pool
-        from manyhands.engine.submissions import Submissions
+        from manyhands.engine.submissions import Submissions, Task
         from manyhands.engine.ways import INDEX, of
         from manyhands.transport.serialize import Encoder
 
@@ -203,7 +203,7 @@ class _Check:
             Probe(function._shipped(), plain, self.constants, globals_of(plain)),
             {},
             options.initializer,
-            of(options),
+            way=of(options),
         )
         initializer = pack_initializer(options.initializer, options.initargs)
         pool = Pool(1, options.start_method, initializer, options.max_tasks_per_child)
@@ -212,7 +212,7 @@ class _Check:
             submissions = Submissions(pool)
             for index, future in reversed(futures.items()):
                 named = {} if options.seed is None else {INDEX: index}
-                submissions.submit(probe, Encoder().encode(((self.frames[index],), named)), future)
+                submissions.submit(Task(future, probe, Encoder().encode(((self.frames[index],), named))))
             self.there = {index: _received(future) for index, future in futures.items()}
         finally:
             pool.close()

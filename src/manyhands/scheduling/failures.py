@@ -111,12 +111,14 @@ class Collected(_list[T]):
             )
 
 
-def note(error: BaseException, index: int, name: str, item: Any, shape: int, where: str) -> BaseException:
+def note(
+    error: BaseException, index: int | None, name: str, item: Any, shape: int, where: str
+) -> BaseException:
     """Add to an exception which task raised it; returns the exception.
 
     Args:
         error: the exception.
-        index: the task's index in the input.
+        index: the task's index in the input; None: it was a single call.
         name: the function's name.
         item: the task's item.
         shape: how the item becomes arguments (0: one argument, 1: a tuple of them, 2: a pair of tuple and dict).
@@ -136,7 +138,8 @@ def note(error: BaseException, index: int, name: str, item: Any, shape: int, whe
             f"{key}={safe_repr(part, LONGEST)}" for key, part in item[1].items()
         ]
     try:
-        error.add_note(f"manyhands: item {index}: {name}({', '.join(words)}), {where}")
+        task = "" if index is None else f"item {index}: "
+        error.add_note(f"manyhands: {task}{name}({', '.join(words)}), {where}")
     except Exception:  # an exception class that does not let itself be annotated
         pass
     return error

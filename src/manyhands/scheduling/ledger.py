@@ -51,9 +51,10 @@ class Ledger:
         """Results have come: those of the tasks from ``index`` on."""
         if self.policy is not None:
             self.policy.results(index, values)
-        self._put(index, values)
+        self.put(index, values)
 
-    def _put(self, index: int, values: list[Any]) -> None:
+    def put(self, index: int, values: list[Any]) -> None:
+        """Put results, or what stands for them, where ``take`` finds them."""
         self._runs[index] = values
         if self._done is not None:
             self._done.update(range(index, index + (len(values) or 1)))
@@ -68,6 +69,10 @@ class Ledger:
             self.next += len(run) or 1
             self.handed += len(run) or 1
         return run
+
+    def ready(self) -> bool:
+        """Tell whether there is something to hand out."""
+        return self.next in self._runs if self.ordered else bool(self._runs)
 
     def partial(self) -> dict[int, Any]:
         """Return the results that are here and not handed out, by index."""
@@ -120,7 +125,7 @@ class Ledger:
             return
         if not values:
             self.skipped.add(index)
-        self._put(index, values)
+        self.put(index, values)
 
     def give_up(self, index: int, error: BaseException) -> None:
         """Remember the first failing item in input order."""

@@ -25,7 +25,8 @@ class Policy:
         on_result: called with each result.
         on_error_callback: called with each ``Failure``.
         retries: when a failed task is tried again; None: never.
-        stored: called with the index of the first and the results, whenever some have come.
+        stored: called with the index of the first and the results, whenever some have come; with no results, when a task
+            has failed for good.
 
     Example:
         >>> policy = Policy("collect")
@@ -74,6 +75,8 @@ class Policy:
     def failure(self, index: int, item: Any, error: BaseException) -> Failure:
         """A task has failed for good: tell who wants to know."""
         failure = Failure(index, item, error, self.attempts.pop(index, 0) + 1)
+        if self.stored is not None:
+            self.stored(index, [])
         if self.on_error_callback is not None:
             report(self.on_error_callback, failure)
         return failure

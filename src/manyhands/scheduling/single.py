@@ -1,78 +1,306 @@
-"""``submit`` of a decorated function: one task, one future, in the shared pool."""
+"""Single calls: in a worker of the shared pool, in a worker of their own, as a stream, or right here.
+
+``functions`` and ``tasks`` use it. What was asked for in the options (time limits, retries, callbacks) is given to the engine's
+``Submissions``, or kept here.
+"""
 
 from __future__ import annotations
 
+from manyhands.backends.processes import Processes
+from manyhands.engine.attending import TaskFuture
+from manyhands.engine.executor import pack_task
+from manyhands.engine.submissions import Task
+from manyhands.retries import of as retries_of
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from concurrent.futures import Future
     from typing import Any
 
+    from manyhands.decorated import Decorated
+    from manyhands.engine.streams import Definition
     from manyhands.options import Options
+    from manyhands.scheduling.running import RunningTask
+    from manyhands.scheduling.streaming import TaskStream
 
 
-def submit(
-    options: Options,
-    shipped: Any,
-    function: Any,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    *,
-    here: bool,
-    index: int,
-) -> Future[Any]:
-    """Return the future of one task.
+def send(function: Decorated, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
+    """Have a worker make one call, and return its future at once; what cannot be sent is the future's exception.
 
     Args:
-        options: of the function.
-        shipped: gives what is sent to the worker in the function's place.
-        function: the plain function.
+        function: the decorated function.
         args: positional arguments.
         kwargs: keyword arguments.
-        here: run it in the calling thread, now: inside a worker, or with the "serial" backend.
-        index: how many were submitted before it.
     """
-    if here:
-        from concurrent.futures import Future
+    settings = function.settings
+    shipped = function._shipped()
+    if getattr(function, "_generates", False):
+        from manyhands.engine.ports import Listing
 
-        future: Future[Any] = Future()
-        future.set_running_or_notify_cancel()
-        try:
-            future.set_result(_run_here(options, function, args, kwargs, index))
-        except BaseException as error:
-            future.set_exception(error)
-        return future
-    if options.backend == "threads":
-        from manyhands.backends.threads import executor
-
-        return executor(options).submit(function, *args, **kwargs)
-    from manyhands.backends.processes import Processes
-    from manyhands.engine.attending import TaskFuture
-    from manyhands.engine.executor import pack_task
-
-    task = TaskFuture()
-    processes = Processes(options)
-    submissions = processes.submissions()
-    if options.seed is not None:
-        from manyhands.engine.ways import INDEX
-
-        kwargs = {**kwargs, INDEX: index}
-    packed = pack_task(shipped(), args, kwargs, submissions.initializer, task, processes.way)
+        shipped = Listing(shipped)
+    backend = Processes(settings)
+    submissions = backend.submissions()
+    future = TaskFuture()
+    with _connecting() as streams:
+        named = _numbered(function, kwargs)
+        packed = pack_task(
+            shipped, args, named, settings.initializer, future, function.__wrapped__, backend.way
+        )
     if packed is not None:
-        submissions.submit(*packed, task)
-    return task
+        task = Task(future, *packed, settings.timeout, retries_of(settings), _explain(function, args, kwargs))
+        if streams:
+            from manyhands.engine.talks import Talks
+            from manyhands.scheduling.streaming import connect
+
+            talks = Talks(backend.pool())
+            task.heard = talks.heard
+            task.retries = None  # what it has read of a stream, it cannot read again
+            connect(streams, talks, future)
+        submissions.submit(task)
+        if settings.deadline is not None:
+            submissions.expire(task, settings.deadline)
+    return _answered(future, settings, args, kwargs)
 
 
-def _run_here(
-    options: Options, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], index: int
-) -> Any:
+def _numbered(function: Decorated, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The keywords of a task, with its number among those of the function if it needs one."""
+    if function.settings.seed is None:
+        return kwargs
+    from manyhands.engine.ways import INDEX
+
+    return {**kwargs, INDEX: next(function._submitted)}
+
+
+def _run_here(function: Decorated, args: tuple[Any, ...], kwargs: dict[str, Any], index: int) -> Any:
+    """Call a function once, with the random stream and the context that its options ask for."""
+    options = function.settings
     if options.seed is None and not options.context:
-        return function(*args, **kwargs)
+        return function.__wrapped__(*args, **kwargs)
     from manyhands.engine.ways import of
 
     way = of(options)
     assert way is not None
-    call, close = way.here(lambda _: function(*args, **kwargs), index)
+    call, close = way.here(lambda _: function.__wrapped__(*args, **kwargs), index)
     try:
         return call(None)
     finally:
         close()
+
+
+def _answered(
+    future: Future[Any], settings: Options, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Future[Any]:
+    """The future that the caller gets: that of the task, or one with what the options make of its failure."""
+    if settings.on_result is None and settings.on_error_callback is None and settings.on_error == "raise":
+        return future
+    from manyhands.scheduling.policy import of
+
+    policy = of(settings)
+    assert policy is not None
+    answer = TaskFuture()
+    answer.set_running_or_notify_cancel()
+    answer.source = future
+
+    def done(future: Future[Any]) -> None:
+        from manyhands.engine.submissions import resolve
+
+        error = future.exception()
+        if error is None:
+            policy.results(0, [future.result()])
+            resolve(answer, future.result())
+            return
+        failure = policy.failure(0, args[0] if len(args) == 1 and not kwargs else (args, kwargs), error)
+        if policy.raises:
+            resolve(answer, error=error)
+            return
+        try:
+            (value,) = policy.replace(failure)
+        except Exception as refusal:
+            resolve(answer, error=refusal)
+        else:
+            resolve(answer, value)
+
+    future.add_done_callback(done)
+    return answer
+
+
+def wait_for(future: Future[Any]) -> Any:
+    """Wait for a call, and end it if the wait is ended (by Ctrl-C, say).
+
+    Args:
+        future: of ``send``.
+    """
+    try:
+        return future.result()
+    except BaseException:
+        if not future.done():
+            end(future)
+        raise
+
+
+def end(future: Future[Any]) -> None:
+    """End a call that nobody waits for any more, with its worker if it has begun.
+
+    Args:
+        future: of ``send``.
+    """
+    future = getattr(future, "source", None) or future
+    submissions = getattr(future, "submissions", None)
+    if not future.cancel() and submissions is not None:
+        submissions.end(future)
+
+
+def here(function: Decorated, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Make a call right here, as often as the options say.
+
+    Args:
+        function: the decorated function.
+        args: positional arguments.
+        kwargs: keyword arguments.
+    """
+    retries, attempts = retries_of(function.settings), 0
+    index = 0 if function.settings.seed is None else next(function._submitted)
+    while True:
+        try:
+            return _run_here(function, args, kwargs, index)
+        except BaseException as error:
+            attempts += 1
+            if retries is None or not retries.worth(error, attempts):
+                raise
+            from time import sleep
+
+            sleep(retries.wait(attempts))
+
+
+def done_here(function: Decorated, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
+    """Make a call right here, and return a future that is done.
+
+    Args:
+        function: the decorated function.
+        args: positional arguments.
+        kwargs: keyword arguments.
+    """
+    from concurrent.futures import Future
+
+    future: Future[Any] = Future()
+    future.set_running_or_notify_cancel()
+    try:
+        value = here(function, args, kwargs)
+        future.set_result(list(value) if getattr(function, "_generates", False) else value)
+    except BaseException as error:
+        future.set_exception(error)
+    return _answered(future, function.settings, args, kwargs)
+
+
+def stream(function: Decorated, args: tuple[Any, ...], kwargs: dict[str, Any]) -> TaskStream[Any]:
+    """Have a worker of its own run a generator function, and return the stream of its items.
+
+    Args:
+        function: the decorated function.
+        args: positional arguments.
+        kwargs: keyword arguments.
+    """
+    from manyhands.engine.ports import Producing
+    from manyhands.scheduling.streaming import AHEAD, Producer, TaskStream
+
+    task = _dedicated(function, Producing(function._shipped()), args, kwargs)
+    return TaskStream(Producer(task, function.settings.buffersize or AHEAD), function._name())
+
+
+def start(function: Decorated, args: tuple[Any, ...], kwargs: dict[str, Any]) -> RunningTask:
+    """Run a function in a worker of its own.
+
+    Args:
+        function: the decorated function.
+        args: positional arguments.
+        kwargs: keyword arguments.
+
+    Raises:
+        TypeError: it is a generator function.
+    """
+    from manyhands.engine.ports import Started
+    from manyhands.scheduling.running import RunningTask
+
+    if getattr(function, "_generates", False):
+        raise TypeError(
+            f"{function._name()} is a generator function: call it, and iterate over the stream that it gives"
+        )
+    wanted = tuple(
+        name for name in ("stop", "channel") if name not in kwargs and _takes(function, name, args)
+    )
+    task = _dedicated(function, Started(function._shipped(), wanted), args, kwargs)
+    return RunningTask(task, function._name())
+
+
+def _takes(function: Decorated, name: str, args: tuple[Any, ...]) -> bool:
+    """Whether a function has a parameter of that name that its positional arguments leave free."""
+    from inspect import Parameter, signature
+
+    try:
+        parameters = list(signature(function.__wrapped__).parameters.values())
+    except (TypeError, ValueError):  # a builtin
+        return False
+    free = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
+    for place, parameter in enumerate(parameters):
+        if parameter.name == name and parameter.kind in free:
+            return parameter.kind == Parameter.KEYWORD_ONLY or place >= len(args)
+    return False
+
+
+def _dedicated(function: Decorated, shipped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """A task with a worker of its own, not started yet."""
+    from manyhands.engine.talks import Dedicated
+
+    settings = function.settings
+    backend = Processes(settings)
+    pool = backend.pool()
+    pool.start()
+    failed = TaskFuture()
+    with _connecting() as streams:
+        packed: tuple[Definition, bytes] | None = pack_task(
+            shipped,
+            args,
+            _numbered(function, kwargs),
+            settings.initializer,
+            failed,
+            function.__wrapped__,
+            backend.way,
+        )
+    if packed is None:
+        failed.result()
+    assert packed is not None
+    task = Dedicated(pool, *packed, settings.timeout, _explain(function, args, kwargs))
+    if streams:
+        from manyhands.scheduling.streaming import connect
+
+        connect(streams, task.talks, task.future)
+    return task
+
+
+class _connecting:  # noqa: N801 - a context manager
+    """While arguments are packed: the streams among them, where there are streams at all."""
+
+    def __enter__(self) -> list[Any]:
+        import sys
+
+        streaming = sys.modules.get("manyhands.scheduling.streaming")
+        self._inner = streaming.connecting() if streaming is not None else None
+        return self._inner.__enter__() if self._inner is not None else []
+
+    def __exit__(self, *_: object) -> None:
+        if self._inner is not None:
+            self._inner.__exit__()
+
+
+def _explain(
+    function: Decorated, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Callable[[BaseException, int], object]:
+    """What adds to an exception which call it was."""
+
+    def explain(error: BaseException, worker: int) -> None:
+        from manyhands.scheduling.failures import note
+
+        note(error, None, function._name(), (args, kwargs), 2, f"in worker {worker}")
+
+    return explain

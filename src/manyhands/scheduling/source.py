@@ -9,7 +9,7 @@ from time import perf_counter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
 #: Of these, any thread may take items: indexing them runs nobody's code.
@@ -83,6 +83,27 @@ class Source:
             self.total = min(len(iterable) for iterable in iterables)  # type: ignore[arg-type]
         except Exception:  # none, or whatever a __len__ of somebody's raises: the loop does not ask for it
             pass
+
+    #: The results of some items may be there already: then ``restore`` is asked, before tasks are begun.
+    restores = False
+
+    def begin(self, put: Callable[[int, list[Any]], object]) -> None:
+        """The call begins.
+
+        Args:
+            put: takes results that are there already: the index of the first, and the results.
+        """
+
+    def restore(self, room: int) -> bool:
+        """Pull some of the next items, as long as none waits to be run, and put the results that are there.
+
+        Args:
+            room: how many items at most.
+
+        Returns:
+            Whether any were pulled.
+        """
+        return False
 
     def remaining(self) -> int | None:
         """Items not handed out yet; None when nobody can know."""

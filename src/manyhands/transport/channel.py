@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 from _struct import Struct
+from _thread import allocate_lock
 from collections import deque
 from time import perf_counter
 
@@ -24,10 +25,10 @@ if TYPE_CHECKING:
     Buffer = bytes | bytearray | memoryview
 
 # pool -> worker
-SETUP, PATH, DEFINE, FORGET, RUN, STOP, HOST = 1, 2, 3, 4, 5, 6, 7
+SETUP, PATH, DEFINE, FORGET, RUN, STOP, TELL, HOST = 1, 2, 3, 4, 5, 6, 7, 8
 # worker -> pool
-READY, RESULTS, DONE, SAY = 16, 17, 18, 19
-KINDS = frozenset({SETUP, PATH, DEFINE, FORGET, RUN, STOP, HOST, READY, RESULTS, DONE, SAY})
+READY, RESULTS, DONE, SAY, TALK = 16, 17, 18, 19, 20
+KINDS = frozenset({SETUP, PATH, DEFINE, FORGET, RUN, STOP, TELL, HOST, READY, RESULTS, DONE, SAY, TALK})
 
 #: key, kind, flags, number (of a chunk), definition, first (task), count (of tasks), seconds (to the worker: the index in
 #: the input of the body's first task), seconds, size of the body
@@ -75,6 +76,7 @@ class Channel:
         self.key = key
         self._rest: Buffer = b""  # read and not yet given out
         self._poll: Any = None
+        self._sending = allocate_lock()  # a task's own threads may have something to say
 
     def fileno(self) -> int:
         return self.connection.fileno()
@@ -104,6 +106,14 @@ class Channel:
         while not self._rest and not self._poll.poll(0) and perf_counter() < until:
             os.sched_yield()  # to whoever has work for this core
 
+    def ready(self, seconds: float | None) -> bool:
+        """Wait until there is something to receive, or so many seconds have passed; tell which."""
+        if self._rest:
+            return True
+        import select
+
+        return bool(select.select([self.connection], [], [], seconds)[0])
+
     def receive(self) -> Message | None:
         """Wait for the next message; None when the other end is gone."""
         while len(self._rest) < HEADER.size:
@@ -132,7 +142,8 @@ class Channel:
         """Write one message and wait until it has gone."""
         parts = list(parts)
         size = sum(map(len, parts))
-        write_all(self.connection, [self.header(kind, size, **fields), *parts])  # type: ignore[arg-type]
+        with self._sending:
+            write_all(self.connection, [self.header(kind, size, **fields), *parts])  # type: ignore[arg-type]
 
 
 def parse(head: Buffer, key: int) -> Fields:

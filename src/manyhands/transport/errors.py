@@ -67,8 +67,12 @@ def unpack(data: bytes | memoryview) -> BaseException:
 
 
 def again(error: BaseException) -> BaseException:
-    """Return a copy of an exception, for who must not share it: whoever raises one changes its traceback."""
-    return _unpack_chain(_pack_chain(error, "", set()))
+    """Return a copy of one of our own exceptions, for who must not share it: whoever raises one changes its traceback."""
+    from copy import copy
+
+    other = copy(error)
+    other.__cause__ = error.__cause__
+    return other
 
 
 def traceback_text(error: BaseException, own: str = "") -> str:
@@ -259,8 +263,14 @@ def crash(event: Any) -> BaseException:
 
 
 def _without_ours(stack: str) -> str:
-    """A stack as ``faulthandler`` writes it, without the lines that are the worker's own."""
-    lines = [line for line in stack.splitlines() if f"{_OWN}worker.py" not in line]
+    """A stack as ``faulthandler`` writes it, innermost frame first, without the frames from which the worker called the task."""
+    lines, ours = [], False
+    for line in stack.splitlines():
+        if not line.startswith("  File"):  # the head of a thread, or the list of extension modules at the end
+            ours = not line.endswith("(most recent call first):")
+        ours = ours or f"{_OWN}worker.py" in line
+        if not ours:
+            lines.append(line)
     return "\n".join(lines)
 
 

@@ -81,6 +81,10 @@ class Outcomes:
         end = self.entries[-1] & POSITION
         return marshal.loads(b"[" + len(self.entries).to_bytes(4, "little") + self.data[:end])  # type: ignore[no-any-return]
 
+    def until(self, stop: int) -> Outcomes:
+        """Return the outcomes before some index."""
+        return Outcomes(self.entries[:stop], self.data)
+
     def since(self, first: int) -> Outcomes:
         """Return the outcomes from some index on; none if there are not so many."""
         first = min(first, len(self.entries))

@@ -1,0 +1,169 @@
+"""What decorated functions have in common: their options, how they are bound to instances, and how they are pickled.
+
+``functions`` (``parallel_map``) and ``tasks`` (``process_task``) build on it. Lean on purpose: it is loaded by
+``import manyhands``.
+"""
+
+from __future__ import annotations
+
+import sys
+from itertools import count
+
+from manyhands import options as options_module
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Self
+
+    from manyhands.options import Options
+
+else:  # loading typing costs more than the rest of the package
+
+    class Generic:
+        """Subscripts, and nothing else."""
+
+        __class_getitem__ = classmethod(type(list[int]))
+
+
+#: What functions call to end a process, by their names in ``os``, ``signal``, ``ctypes`` and ``faulthandler``.
+DEADLY = frozenset(
+    {"_exit", "abort", "kill", "killpg", "raise_signal", "pthread_kill", "string_at", "_sigsegv"}
+)
+
+
+class Memory:
+    """What is remembered of a function from call to call, shared by its copies with other options.
+
+    Args:
+        function: the function.
+    """
+
+    __slots__ = ("cost", "deadly", "initialized", "warned")
+
+    def __init__(self, function: Any) -> None:
+        self.cost: float | None = None
+        self.warned = False
+        self.initialized = False
+        self.deadly = _may_end_process(getattr(function, "__code__", None))
+
+
+class Decorated:
+    """A function with options.
+
+    Args:
+        function: the function.
+        changes: the options that were given, over the defaults.
+    """
+
+    __wrapped__: Any
+
+    def __init__(
+        self, function: Callable[..., Any], changes: dict[str, Any] | None = None, _memory: Memory | None = None
+    ) -> None:  # fmt: skip
+        self.__wrapped__ = function
+        self._changes = changes or {}
+        self._memory = _memory or Memory(function)
+        self._resolved: tuple[Options, Options] | None = None
+        self._submitted = count()  # where there is a seed, for the random streams of single tasks
+        for name in (
+            "__module__",
+            "__name__",
+            "__qualname__",
+            "__doc__",
+            "__annotations__",
+            "__type_params__",
+        ):
+            try:
+                setattr(self, name, getattr(function, name))
+            except AttributeError:
+                pass
+        if hasattr(function, "__code__"):  # what was put onto the function, as functools.wraps takes it over
+            for name, value in getattr(function, "__dict__", {}).items():
+                if not hasattr(self, name):
+                    self.__dict__[name] = value
+
+    @property
+    def __manyhands__(self) -> Any:
+        """The plain function, for workers, which find this object under the function's name."""
+        return self.__wrapped__
+
+    @property
+    def settings(self) -> Options:
+        """The options in force; the defaults, as ``configure`` left them, with this function's own over them.
+
+        Example:
+            >>> Decorated(abs, {"chunksize": 5}).settings.chunksize
+            5
+        """
+        defaults = options_module.defaults()
+        if self._resolved is None or self._resolved[0] is not defaults:
+            self._resolved = (defaults, defaults.changed(self._changes))
+        return self._resolved[1]
+
+    def _with(self, changes: dict[str, Any]) -> Self:
+        """A copy with other options."""
+        return type(self)(self.__wrapped__, {**self._changes, **changes}, self._memory)
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        """Bind to an instance, or pass through, exactly as the wrapped function would."""
+        bind = getattr(type(self.__wrapped__), "__get__", None)
+        if bind is None:
+            return self
+        bound = bind(self.__wrapped__, instance, owner)
+        if bound is self.__wrapped__:
+            return self
+        return type(self)(bound, self._changes, self._memory)
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        notify = getattr(self.__wrapped__, "__set_name__", None)
+        if notify is not None:
+            notify(owner, name)
+
+    def __reduce__(self) -> Any:
+        original = self._original()
+        if original is self:
+            return self.__qualname__  # type: ignore[attr-defined]
+        if original is not None:
+            return _copy, (original, self._changes)
+        return _restore, (type(self), self.__wrapped__, self._changes)
+
+    def _name(self) -> str:
+        return getattr(self, "__qualname__", None) or type(self.__wrapped__).__name__
+
+    def _original(self) -> Decorated | None:
+        """What a worker finds under this function's name: this object, or the one it is a copy of; else None."""
+        from manyhands.transport.serialize import named
+
+        found: object = named(self)
+        if found is self:
+            return self
+        if isinstance(found, Decorated) and found.__wrapped__ is self.__wrapped__ and named(found) is found:
+            return found
+        return None
+
+    def _shipped(self) -> Any:
+        """What goes to the workers: what they find by name, or else the function itself."""
+        return self._original() or self.__wrapped__
+
+
+def inside_worker() -> bool:
+    """Tell whether this process is a worker of a pool."""
+    worker = sys.modules.get("manyhands.engine.worker")
+    return worker is not None and worker.inside
+
+
+def _may_end_process(code: Any) -> bool:
+    """Whether a function is written to end its process: that must not be the caller's."""
+    if code is None:
+        return False
+    inner = (constant for constant in code.co_consts if hasattr(constant, "co_names"))
+    return not DEADLY.isdisjoint(code.co_names) or any(map(_may_end_process, inner))
+
+
+def _copy(original: Decorated, changes: dict[str, Any]) -> Decorated:
+    return type(original)(original.__wrapped__, changes)
+
+
+def _restore(kind: type[Decorated], function: Any, changes: dict[str, Any]) -> Decorated:
+    return kind(function, changes)

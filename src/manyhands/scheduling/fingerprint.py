@@ -1,0 +1,270 @@
+"""What makes a function, and an item, the same as in an earlier run of the program.
+
+``checkpoint`` keeps results for another run; here it is told whether they are still those of this function and of these
+items. Whatever is compared is compared as a hash that does not depend on the run: not on addresses, not on the order of
+sets, which is another in each run, not on line numbers and paths, so that a function may be moved within its file.
+
+A false difference costs work, a false match would be a wrong answer: where nothing can be said, the answer is "another".
+"""
+
+from __future__ import annotations
+
+import marshal
+import sys
+from functools import partial
+from hashlib import blake2b
+from io import BytesIO
+from pickle import Pickler, PicklingError
+from pickle import dumps as pickle
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
+
+from manyhands.captured.bytecode import facts, instructions
+from manyhands.captured.kinds import ATOMIC, MISSING, is_module, is_special, origin, wrapped
+from manyhands.captured.project import Project
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+PROTOCOL = 5
+#: Pickles in which these bytes do not occur hold no set, no frozenset and no reference to a function.
+EMPTY_SET, FROZENSET, GLOBAL = b"\x8f", b"\x91", b"\x93"
+#: Where a class body of Python 3.13 and later notes its line.
+FIRST_LINE = "__firstlineno__"
+
+
+def key(item: Any) -> bytes | None:
+    """Return what an item is known by in every run, 16 bytes; None: it cannot be told from others.
+
+    Plain values, and tuples of them, are compared by type and value; everything else by its pickle, in which sets are
+    sorted, and functions stand for their code.
+
+    Args:
+        item: the item.
+
+    Example:
+        >>> key((1, "a")) == key((1, "a")), key(1) == key(True), key({"a", "b"}) == key({"b", "a"})
+        (True, False, True)
+    """
+    kind = type(item)
+    try:
+        if kind in ATOMIC or (kind is tuple and ATOMIC.issuperset(map(type, item))):
+            return blake2b(marshal.dumps(item, 2), digest_size=16).digest()
+        try:
+            data = pickle(item, PROTOCOL)
+        except Exception:
+            data = GLOBAL  # a lambda, perhaps
+        if GLOBAL in data or EMPTY_SET in data or FROZENSET in data:
+            data = b"+" + _Pickle(Fingerprint(Project("__main__"))).of(item)
+        return blake2b(data, digest_size=16, person=b"pickle").digest()
+    except Exception:  # what an item does when it is pickled
+        return None
+
+
+def fingerprint(function: object, constants: dict[str, Any]) -> dict[str, str]:
+    """Return what a call's results depend on, each part by its name in words, as a hash.
+
+    Args:
+        function: any callable.
+        constants: the keywords that are the same for every item.
+
+    Raises:
+        PicklingError: a part cannot be told from others; the message names it.
+
+    Example:
+        >>> parts = fingerprint(lambda x, k=2: x * k, {"scale": 3})
+        >>> sorted(parts)
+        ['Python', 'the code of <lambda>()', 'the constant scale', 'the default of k in <lambda>()']
+    """
+    found = Fingerprint(Project(origin(function)[0]))
+    found.parts["Python"] = sys.implementation.cache_tag or sys.version  # another one writes other code
+    found.callable(function)
+    for name, value in constants.items():
+        found.value(f"the constant {name}", value)
+    return found.parts
+
+
+class Fingerprint:
+    """Collects the parts of a callable: its own and those of the functions of its module that it calls."""
+
+    def __init__(self, project: Project) -> None:
+        self.parts: dict[str, str] = {}
+        self._project = project
+        self._seen: dict[int, object] = {}  # holds the objects, so that an id stays theirs
+
+    def digest(self) -> bytes:
+        """Return all parts in one."""
+        return repr(sorted(self.parts.items())).encode()
+
+    def callable(self, function: Any) -> str:
+        """Note a callable, and return its name."""
+        kind = type(function)
+        name = str(getattr(function, "__qualname__", None) or kind.__qualname__)
+        if id(function) in self._seen:
+            return name
+        self._seen[id(function)] = function
+        if isinstance(function, FunctionType):
+            self._function(function, name)
+        elif isinstance(function, MethodType):
+            self.callable(function.__func__)
+            self.value(f"the object that {name}() is bound to", function.__self__)
+        elif isinstance(function, partial):
+            self.callable(function.func)
+            for place, value in enumerate(function.args):
+                self.value(f"argument {place} of the partial", value)
+            for keyword, value in function.keywords.items():
+                self.value(f"the argument {keyword} of the partial", value)
+        elif isinstance(function, type):
+            self._class(function)
+        elif hasattr(function, "__wrapped__"):
+            self.callable(function.__wrapped__)
+        elif isinstance(function, BuiltinFunctionType) or kind.__module__ == "builtins":
+            self._note(f"the function {name}()", f"{getattr(function, '__module__', '')}.{name}".encode())
+            if not isinstance(getattr(function, "__self__", None), (ModuleType, type(None))):
+                self.value(f"the object that {name}() is bound to", function.__self__)
+        else:
+            self._class(kind)
+            self.value(f"the object {name}", function)
+        return name
+
+    def value(self, label: str, value: Any) -> None:
+        """Note a value: by what it is, or, if it is a function, by its code."""
+        if isinstance(value, ModuleType):
+            self._note(label, value.__name__.encode())
+            return
+        if isinstance(value, type):
+            self._note(label, self.callable(value).encode())
+            return
+        try:
+            self._note(label, _Pickle(self).of(value))
+        except Exception as error:
+            raise PicklingError(f"{label} cannot be compared with that of another run: {error}") from error
+
+    def _note(self, label: str, data: bytes) -> None:
+        place = 2
+        unique = label
+        while unique in self.parts:  # two functions of one name
+            unique = f"{label} ({place})"
+            place += 1
+        self.parts[unique] = blake2b(data, digest_size=16).hexdigest()
+
+    def _function(self, function: FunctionType, name: str) -> None:
+        code = function.__code__
+        self._note(f"the code of {name}()", _code(code, function.__doc__))
+        for place, value in enumerate(reversed(function.__defaults__ or ()), 1):
+            argument = code.co_varnames[code.co_argcount - place]
+            self.value(f"the default of {argument} in {name}()", value)
+        for argument, value in (function.__kwdefaults__ or {}).items():
+            self.value(f"the default of {argument} in {name}()", value)
+        for variable, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
+            try:
+                value = cell.cell_contents
+            except ValueError:  # not assigned yet
+                continue
+            self.value(f"the variable {variable} around {name}()", value)
+        self._globals(function, name)
+
+    def _globals(self, function: FunctionType, name: str) -> None:
+        """Note the functions and classes of the program's own that it names, and the globals that are plain values."""
+        if not self._project.has(function.__module__):
+            return
+        found = facts(function.__code__)
+        changed = {chain[0] for chain in found.changed}  # counters and the like
+        for chain in found.chains:
+            value, words = function.__globals__.get(chain[0], MISSING), chain[:1]
+            while is_module(value) and len(words) < len(chain) and self._project.has(value.__name__):
+                words = chain[: len(words) + 1]
+                value = vars(value).get(words[-1], MISSING)
+            if _is_plain(value):
+                label = f"the global {'.'.join(words)} of {name}()"
+                if chain[0] not in changed and label not in self.parts and not is_special(words[-1]):
+                    self.value(label, value)
+                continue
+            if not isinstance(value, FunctionType):
+                value = wrapped(value) or value
+            if isinstance(value, (FunctionType, type)) and self._project.has(value.__module__):
+                self.callable(value)
+
+    def _class(self, kind: type) -> None:
+        name = kind.__qualname__
+        self._note(f"the class {name}", f"{kind.__module__}.{name}".encode())
+        if not self._project.has(kind.__module__):
+            return
+        for base in kind.__bases__:
+            if self._project.has(base.__module__):
+                self.callable(base)
+        for attribute, member in vars(kind).items():
+            inner = getattr(member, "__func__", getattr(member, "fget", member))
+            inner = wrapped(inner) or inner
+            if isinstance(inner, FunctionType):
+                self.callable(inner)
+            elif _is_plain(member) and not is_special(attribute):
+                self.value(f"{name}.{attribute}", member)
+
+
+class _Pickle(Pickler):
+    """Pickles for comparison: sets are sorted, functions stand for their code. Nothing can be read back."""
+
+    def __init__(self, owner: Fingerprint) -> None:
+        self._file = BytesIO()
+        self._owner = owner
+        self._sets: dict[int, tuple[int, object]] = {}  # in the order in which they were met; holds them
+        super().__init__(self._file, PROTOCOL)
+
+    def of(self, value: object) -> bytes:
+        self.dump(value)
+        return self._file.getvalue()
+
+    def persistent_id(self, value: Any) -> object:
+        kind = type(value)
+        if kind is set or kind is frozenset:
+            number, _ = self._sets.setdefault(id(value), (len(self._sets), value))
+            return kind.__name__, number, sorted(_Pickle(self._owner).of(element) for element in value)
+        if kind is FunctionType or (isinstance(value, type) and "<locals>" in value.__qualname__):
+            known = self._owner
+            inner = Fingerprint(known._project)
+            inner._seen = dict(known._seen)  # a function that refers to itself comes round to its name
+            inner.callable(value)
+            return kind.__name__, value.__qualname__, inner.digest()
+        if kind is CodeType:
+            return "code", _code(value)
+        return None
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a global is a plain value, or a tuple of them: what programs have as constants."""
+    kind = type(value)
+    return kind in ATOMIC or (kind is tuple and all(map(_is_plain, value)))
+
+
+def _code(code: CodeType, doc: str | None = None) -> bytes:
+    """Return the bytes of a code object, without lines, paths and, if it is given, the docstring."""
+    constants: Iterable[Any] = code.co_consts
+    steps: object = code.co_code
+    if FIRST_LINE in code.co_names:  # the body of a class, which says on which line it stands
+        constants = [each for each in constants if type(each) is not int or each != code.co_firstlineno]
+        place = code.co_names.index(FIRST_LINE)
+        pairs = [(op, argument) for op, argument, _ in instructions(code)]
+        steps = [pair for pair, after in zip(pairs, [*pairs[1:], (0, 0)], strict=True) if after[1] != place]
+    words = [_constant(each) for each in constants]
+    if doc is not None and code.co_consts and code.co_consts[0] == doc:
+        words[0] = b"docstring"
+    arguments = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags)
+    names = (code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars)
+    return repr((code.co_name, arguments, names, steps, code.co_exceptiontable, words)).encode(
+        errors="surrogatepass"
+    )
+
+
+def _constant(value: Any) -> bytes:
+    kind = type(value)
+    if kind is CodeType:
+        return _code(value)
+    if kind is tuple:
+        return b"(" + b",".join(map(_constant, value)) + b")"
+    if kind is frozenset:
+        return b"{" + b",".join(sorted(map(_constant, value))) + b"}"
+    if kind is slice:  # a constant from Python 3.14 on
+        return b"[" + b":".join(map(_constant, (value.start, value.stop, value.step))) + b"]"
+    return f"{kind.__name__} {value!r}".encode(errors="surrogatepass")
