@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import sys
+from itertools import count
 
 from manyhands import options as options_module
 
@@ -64,6 +65,7 @@ class Decorated:
         self._changes = changes or {}
         self._memory = _memory or Memory(function)
         self._resolved: tuple[Options, Options] | None = None
+        self._submitted = count()  # where there is a seed, for the random streams of single tasks
         for name in (
             "__module__",
             "__name__",

@@ -465,7 +465,12 @@ class ParallelFunction(Decorated, Generic[P, R]):
             backend = None
         else:
             backend = make(settings)
-        job = Job(self.__wrapped__, self._shipped, constants, shape, self._memory)
+        way = None
+        if settings.seed is not None or settings.context:
+            from manyhands.engine.ways import of as way_of
+
+            way = way_of(settings)
+        job = Job(self.__wrapped__, self._shipped, constants, shape, self._memory, way)
         if backend is None and settings.initializer is not None and not self._memory.initialized:
             settings.initializer(*settings.initargs)
             self._memory.initialized = True

@@ -98,7 +98,7 @@ def run_page(path: Path, run_program: Program) -> None:
             )
 
 
-@pytest.mark.parametrize("name", ["index", "tutorial", "how-it-works"])
+@pytest.mark.parametrize("name", ["index", "tutorial", "how-it-works", "how-to/guests"])
 def test_the_blocks_of_a_page_run_in_order_and_print_what_stands_under_them(
     name: str, run_program: Program
 ) -> None:
@@ -126,7 +126,7 @@ def test_the_other_calls_of_the_readme_run(run_program: Program) -> None:
 
 
 def test_every_python_block_belongs_to_a_page_that_is_run() -> None:
-    run = {DOCS / "index.md", DOCS / "tutorial.md", DOCS / "how-it-works.md"}
+    run = {DOCS / "index.md", DOCS / "tutorial.md", DOCS / "how-it-works.md", DOCS / "how-to" / "guests.md"}
     assert [str(path) for path in PAGES if examples(path) and path not in run] == []
 
 

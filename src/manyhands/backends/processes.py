@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from manyhands.engine.pool import Pool
     from manyhands.engine.streams import Definition, Deliver, Stream
     from manyhands.engine.submissions import Submissions
+    from manyhands.engine.ways import Way
     from manyhands.options import Options
 
 #: The worker's word for: send results as they come, not only when there are many.
@@ -44,6 +45,8 @@ class Processes:
         #: Tasks rely on something that the caller's process has not got.
         self.isolated = options.isolated
         self._key: tuple[Any, ...] | None = None
+        #: In the context of who makes the call: it may be another thread that opens the way to the workers.
+        self.way = _way(options)
 
     @property
     def workers(self) -> int:
@@ -120,8 +123,16 @@ class Processes:
 
         from manyhands.engine.definitions import define
 
-        definition = define(function, constants, self.options.initializer)
+        definition = define(function, constants, self.options.initializer, way=self.way)
         return ProcessLine(pool, pool.open(deliver, self.workers), definition, shape, EAGER if eager else 0)
+
+
+def _way(options: Options) -> Way | None:
+    if options.seed is None and not options.context:  # as nearly always: not even loaded
+        return None
+    from manyhands.engine.ways import of
+
+    return of(options)
 
 
 class ProcessLine:

@@ -17,6 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from manyhands.backends.crew import Crew, ThreadLine, after_fork_in_child, inside, run_task
+from manyhands.engine.ways import of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,6 +49,8 @@ class Threads:
 
         self.options = options
         self.nested = inside()
+        #: In the context of who makes the call.
+        self.way = of(options)
         self.workers = 1 if self.nested else options.max_workers or cpu_count()
         #: Tasks rely on something that the caller's thread has not got.
         self.isolated = options.isolated
@@ -85,6 +88,8 @@ class Threads:
     ) -> ThreadLine:
         plain = getattr(function, "__manyhands__", function)
         call = partial(plain, **constants) if constants else plain
+        if self.way is not None:
+            call = self.way.inside(call)
         if shape:
             unpacked = call
             call = lambda item: unpacked(*item)  # noqa: E731
@@ -104,6 +109,8 @@ class Tasks:
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Start one call and return its future; inside one of the threads it runs right there."""
         future: Future[Any] = Future()
+        if self._threads.way is not None:
+            function = self._threads.way.inside(function)
         task = (future, function, args, kwargs)
         if self._threads.nested:
             run_task(task)

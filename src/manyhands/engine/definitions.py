@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
+    from manyhands.engine.ways import Way
     from manyhands.transport.serialize import Encoder
 
 # Shapes of a call, how an item becomes arguments: f(item), f(*item), f(*item[0], **item[1]). The worker's words.
@@ -87,7 +88,11 @@ def refused(item: Any, shape: int, error: BaseException) -> BaseException:
 
 
 def define(
-    function: Any, constants: dict[str, Any], initializer: Any = None, reads: Any = None
+    function: Any,
+    constants: dict[str, Any],
+    initializer: Any = None,
+    reads: Any = None,
+    way: Way | None = None,
 ) -> Definition:
     """Return a function with its constants, and the module globals it reads, as a definition.
 
@@ -98,12 +103,13 @@ def define(
         constants: keywords that are the same for every task.
         initializer: what the workers' initializer sets is theirs, and not sent.
         reads: the function whose globals count, if ``function`` only calls it.
+        way: how its tasks are run, if there is anything to that.
 
     Raises:
         UnpicklableError: the function or a constant cannot travel; the message names what.
     """
     refs = globals_read(reads or getattr(function, "__manyhands__", function), initializer)
-    quick = not constants and not refs and reference(function) is not None
+    quick = not constants and not refs and way is None and reference(function) is not None
     if quick:
         known = _by_name.get(id(function))
         if known is not None and known[0] is function:
@@ -116,7 +122,8 @@ def define(
         for key, value in constants.items():
             _sent(value, key)
         raise
-    definition = _numbered(dumps((target, shared, snapshot(refs), ())))
+    packed = None if way is None else way.pack()
+    definition = _numbered(dumps((target, shared, snapshot(refs), (), packed)))
     if quick:
         with HeldBack(), _lock:
             if len(_by_name) >= KEPT_DEFINITIONS:
@@ -132,9 +139,9 @@ def extend(definition: Definition, book: dict[type, str]) -> Definition:
         definition: the function.
         book: the classes that items were written with as references.
     """
-    target, shared, captured, _ = loads(definition.blob)
+    target, shared, captured, _, way = loads(definition.blob)
     classes = [(number, by_value(kind)) for kind, number in book.items()]
-    return _numbered(dumps((target, shared, captured, classes)))
+    return _numbered(dumps((target, shared, captured, classes, way)))
 
 
 def _numbered(blob: bytes) -> Definition:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Any, ParamSpec, TypeVar
 
     from manyhands.engine.streams import Definition
+    from manyhands.engine.ways import Way
 
     P = ParamSpec("P")
     T = TypeVar("T")
@@ -297,7 +298,13 @@ class ProcessPool(Executor):
 
 
 def pack_task(
-    function: Any, args: Any, kwargs: Any, initializer: Any, future: TaskFuture, reads: Any = None
+    function: Any,
+    args: Any,
+    kwargs: Any,
+    initializer: Any,
+    future: TaskFuture,
+    reads: Any = None,
+    way: Way | None = None,
 ) -> tuple[Definition, bytes] | None:
     """Return one task as it is sent; None: it cannot be packed, which is now the future's exception.
 
@@ -308,9 +315,10 @@ def pack_task(
         initializer: of the pool.
         future: of the task.
         reads: the function whose globals are sent along, if ``function`` only calls it.
+        way: how it is run, if there is anything to that.
     """
     try:
-        definition = define(function, {}, initializer, reads)
+        definition = define(function, {}, initializer, reads, way)
         encoder = Encoder({}, learn=True)
         try:
             frame = encoder.encode((args, kwargs))

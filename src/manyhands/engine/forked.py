@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-def main(connection: Any, journal: int, key: int, lifeline: int) -> None:
+def main(connection: Any, journal: int, key: int, lifeline: int, workers: int) -> None:
     """Be a worker from here on; does not return.
 
     Args:
@@ -25,11 +25,13 @@ def main(connection: Any, journal: int, key: int, lifeline: int) -> None:
         journal: the journal's descriptor.
         key: the channel's key.
         lifeline: the reading end of the program's lifeline.
+        workers: how many share the cores.
     """
     import _signal  # type: ignore[import-not-found]  # signal costs an import of enum
     import atexit
 
     from manyhands.engine import worker
+    from manyhands.engine.fair import limit
     from manyhands.engine.template import open_streams
 
     try:
@@ -42,6 +44,7 @@ def main(connection: Any, journal: int, key: int, lifeline: int) -> None:
         open_streams()
         sys.stdin = open(0, closefd=False)  # noqa: SIM115
         tie(lifeline)
+        limit(workers)
         worker.main(connection, journal, key)
     finally:
         os._exit(1)

@@ -48,6 +48,7 @@ class Loop:
     def __init__(self, name: str = "manyhands") -> None:
         self.guard = threading.RLock()
         self.afterwards: list[tuple[Callable[[Any], object], Any]] = []
+        self.delivering = False  # the loop thread is at what it has taken from there
         self._selector = selectors.DefaultSelector()
         # The selector's own object: its modify() costs several times as much, and has no word for "nothing".
         epoll = getattr(self._selector, "_selector", None)
@@ -168,13 +169,21 @@ class Loop:
         taken, self.afterwards = self.afterwards, []
         return taken
 
+    def leave(self, todo: list[tuple[Callable[[Any], object], Any]]) -> None:
+        """Have the loop thread do what another has taken, before anything that comes later; by who holds the guard."""
+        self.afterwards[:0] = todo
+        if self.afterwards:
+            self.call_soon(_nothing)
+
     def _do(self, action: Callable[[], object]) -> None:
         """The loop outlives whatever goes wrong in one action, and says so."""
         with self.guard:
             self._try(lambda _: action(), None)
             todo = self.take_afterwards()
+            self.delivering = bool(todo)
         for call, argument in todo:
             self._try(call, argument)
+        self.delivering = False
 
     def _try(self, call: Callable[[Any], object], argument: Any) -> None:
         try:

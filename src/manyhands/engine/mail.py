@@ -10,7 +10,6 @@ loop's ``guard`` held.
 from __future__ import annotations
 
 import sys
-from functools import partial
 
 from manyhands.engine.interrupts import HeldBack
 from manyhands.engine.process import end_process
@@ -38,6 +37,10 @@ class Mail:
 
     def _take(self, worker: WorkerHandle, message: Message) -> None:
         """A worker has sent results."""
+        raise NotImplementedError
+
+    def _hear(self, worker: WorkerHandle, what: int, body: bytes) -> None:
+        """A worker has something for the caller's streams, handlers or filters."""
         raise NotImplementedError
 
     def _greet(self, worker: WorkerHandle, message: Message) -> None:
@@ -94,11 +97,12 @@ class Mail:
             with loop.guard:
                 self._return(worker)
                 todo = loop.take_afterwards()
+                # Opening a result, too, may call somebody's code: not while Ctrl-C is held back. And all in its order.
+                if loop.delivering or not (quiet and all(is_plain(event) for _, event in todo)):
+                    loop.leave(todo)
+                    return
             for call, event in todo:
-                if quiet and is_plain(event):
-                    call(event)
-                else:  # opening a result, too, may call somebody's code: not while Ctrl-C is held back
-                    loop.call_soon(partial(call, event))
+                call(event)
 
     def _return(self, worker: WorkerHandle) -> None:
         """Let the loop thread read a worker's channel again."""
@@ -134,6 +138,8 @@ class Mail:
             for message in worker.channel.pump():
                 if message.kind == wire.READY:
                     self._greet(worker, message)
+                elif message.kind == wire.SAY:
+                    self._hear(worker, message.flags, bytes(message.body))
                 else:
                     self._take(worker, message)
         except EOFError:

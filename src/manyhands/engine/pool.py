@@ -34,12 +34,13 @@ from collections import deque
 from time import monotonic
 
 from manyhands.engine.authkey import authkey
+from manyhands.engine.host import show, surroundings
 from manyhands.engine.interrupts import HeldBack
 from manyhands.engine.memory import starved
 from manyhands.engine.moving import cut, look_again, work_left, worth_moving
 from manyhands.engine.process import end_process, module_path
 from manyhands.engine.staff import Staff
-from manyhands.engine.streams import Broken, Changed, Chunk, Crash, Results, Stream, Talk
+from manyhands.engine.streams import Broken, Changed, Chunk, Crash, Results, Said, Stream, Talk
 from manyhands.engine.worker import MUTATED
 from manyhands.engine.workers import NEVER
 from manyhands.transport import channel as wire
@@ -102,6 +103,7 @@ class Pool(Staff):
         self.start()
         if not reserved:
             self.grow(limit)
+        surroundings.look_closely()
         stream = Stream(self, deliver, limit, reserved=reserved)
 
         def join() -> None:
@@ -195,6 +197,15 @@ class Pool(Staff):
         self._tell(stream, event)
         if worker.expired is not None and message.first <= worker.expired < chunk.received:
             self._tell(stream, self._crash(worker, chunk, worker.expired, None))
+
+    def _hear(self, worker: WorkerHandle, what: int, body: bytes) -> None:
+        """A worker has something to be shown: to whoever waits for its task, or else here, but not under the guard."""
+        said, chunk = Said(what, body), worker.chunk
+        if chunk is not None and not chunk.owner.closed:
+            self._tell(chunk.owner, said)
+        else:
+            assert self._loop is not None
+            self._loop.afterwards.append((show, said))
 
     def _tell(self, stream: Stream, event: Event) -> None:
         """Deliver an event, but not under the guard: who takes it may run other people's code."""
@@ -379,6 +390,7 @@ class Pool(Staff):
         ):  # they have changed since the worker was told
             worker.authkey = key = authkey()
             self._tell_path(worker, wire.PATH, (module_path(), None if key is None else bytes(key)))
+        self._tell_host(worker)
         worker.know(chunk.definition)
         chunk.number = next(self._chunks) & 0xFFFFFFFF or next(self._chunks)
         chunk.sent_at = monotonic()

@@ -177,6 +177,10 @@ class Outlet:
         self._listen(0)
         return self.closed
 
+    def acknowledge(self) -> None:
+        """Say that what goes wrong from here on is the generator's way of closing, and not one of its items."""
+        self._talk.say(OUT, CLOSE)
+
     def flush(self) -> None:
         """Send what is there."""
         with self._lock:
@@ -346,6 +350,8 @@ class Producing:
                     raise
                 wanted = outlet.put(item)
         finally:
+            if outlet.closed:
+                outlet.acknowledge()
             outlet.flush()
             generator.close()
         return value

@@ -13,6 +13,7 @@ import sys
 
 from manyhands import _startup
 from manyhands.engine.descriptors import pair, pipe
+from manyhands.engine.fair import environment, prepare
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     from manyhands.engine.loop import Loop
 
     class Listener(Protocol):
-        """Who is told what becomes of the processes."""
+        """Who is told what becomes of the processes, and how many there are to be."""
+
+        size: int
 
         def started(self, serial: int, pid: int) -> None: ...
         def failed(self, serial: int, error: OSError) -> None: ...
@@ -115,7 +118,7 @@ class TemplateStarter:
             actions.append((os.POSIX_SPAWN_DUP2, descriptor, target))
         try:
             self.pid = os.posix_spawn(
-                sys.executable, [*interpreter_arguments(), "-c", code], os.environ, file_actions=actions,
+                sys.executable, [*interpreter_arguments(), "-c", code], environment(listener.size), file_actions=actions,
                 setsigmask=[_signal.SIGINT], setsigdef=[_signal.SIGPIPE, _signal.SIGCHLD],
             )  # fmt: skip
         finally:
@@ -201,6 +204,7 @@ class ForkStarter:
         # Only this process has the writing end: its closing is our end.
         self._lifeline, self._hold = pipe()
         self._watched: dict[int, int] = {}
+        prepare()
 
     def start(self, serial: int, connection: Any, journal: int, key: int) -> None:
         import warnings
@@ -231,7 +235,7 @@ class ForkStarter:
                 if lifeline >= 0:
                     os.close(lifeline)
         if not pid:
-            forked.main(connection, journal, key, lifeline)
+            forked.main(connection, journal, key, lifeline, self._listener.size)
         if hasattr(os, "pidfd_open"):
             try:
                 self._watched[pid] = os.pidfd_open(pid)
@@ -295,7 +299,11 @@ class PopenStarter:
         import subprocess
 
         code = f"import sys; sys.path[:] = {module_path()!r}; from manyhands.engine.forked import shared; shared()"
-        child = subprocess.Popen([*interpreter_arguments(), "-c", code], stdin=subprocess.PIPE)
+        child = subprocess.Popen(
+            [*interpreter_arguments(), "-c", code],
+            stdin=subprocess.PIPE,
+            env=environment(self._listener.size),
+        )
         assert child.stdin is not None
         share = base64.b64encode(connection.share(child.pid)).decode()
         child.stdin.write(f"{share} {journal} {key}\n".encode())

@@ -15,6 +15,7 @@ import weakref
 from collections import deque
 
 from manyhands.engine.authkey import authkey
+from manyhands.engine.host import places, surroundings
 from manyhands.engine.interrupts import HeldBack, ring, sleep
 from manyhands.engine.loop import Loop
 from manyhands.engine.mail import Mail
@@ -84,6 +85,7 @@ class Staff(Mail):
         self._closing = False
         self._gone = False
         self._bells: list[Any] = []  # of those who wait for that
+        self._home = places()  # what standard output and error are to the workers
 
     # what the pool does with them
 
@@ -237,6 +239,7 @@ class Staff(Mail):
 
     def _make_starter(self) -> Starter:
         assert self._loop is not None
+        self._home = places()
         if self.start_method == "popen":
             return PopenStarter(self._loop, self)
         if self.start_method == "fork":
@@ -265,8 +268,16 @@ class Staff(Mail):
         worker.authkey = authkey()
         key = None if worker.authkey is None else bytes(worker.authkey)
         about = (module_path(), key, getattr(sys, "argv", None), self.initializer, self.memory_limit)
+        self._tell_host(worker)
         self._tell_path(worker, wire.SETUP, about)
         self._flush(worker)
+
+    def _tell_host(self, worker: WorkerHandle) -> None:
+        """Tell a worker what has changed where its tasks come from."""
+        told = surroundings.now(self._home)
+        if worker.told is not told:
+            worker.told = told
+            worker.channel.push(wire.HOST, [told])
 
     def started(self, serial: int, pid: int) -> None:
         """A worker's process exists (it is not ready yet)."""
@@ -331,6 +342,9 @@ class Staff(Mail):
         if was_ready:
             self.ready_count -= 1
             self._futile = 0
+        for what, text in enumerate(worker.unprinted()):
+            if text:
+                self._hear(worker, what, text)
         chunk, worker.chunk = worker.chunk, None
         if chunk is not None:
             self._settle(worker, chunk, exitcode)

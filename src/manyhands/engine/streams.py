@@ -177,6 +177,21 @@ class Broken:
         self.error = error
 
 
+class Said:
+    """A task has printed, logged or warned of something; ``host.show`` does with it what would have been done here.
+
+    Args:
+        what: the kind, a word of ``guest``.
+        body: as it came.
+    """
+
+    __slots__ = ("body", "what")
+
+    def __init__(self, what: int, body: bytes) -> None:
+        self.what = what
+        self.body = body
+
+
 class Changed:
     """Workers have become ready, or free."""
 
@@ -184,7 +199,7 @@ class Changed:
 
 
 if TYPE_CHECKING:
-    Event = Results | Crash | Talk | Broken | Changed
+    Event = Results | Crash | Talk | Broken | Said | Changed
     #: Takes the events of a stream, in the loop thread; must not wait.
     Deliver = Callable[[Event], object]
 

@@ -10,8 +10,9 @@ import threading
 from collections import deque
 from time import monotonic
 
+from manyhands.engine.host import show
 from manyhands.engine.interrupts import HeldBack, ring, sleep
-from manyhands.engine.streams import Broken, Crash, Results, Talk
+from manyhands.engine.streams import Broken, Crash, Results, Said, Talk
 from manyhands.transport.errors import again, crash, unpack
 from manyhands.transport.outcomes import FAILED, VALUE, unplain
 from manyhands.transport.serialize import loads
@@ -247,6 +248,8 @@ class Submissions:
                 task.heard(event)
         elif isinstance(event, Broken):
             self.fail(event.error)
+        elif isinstance(event, Said):
+            show(event)
         while self._pending and self._wants_more():
             self._post()
         with self._lock:

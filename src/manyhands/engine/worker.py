@@ -38,6 +38,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
+    from manyhands.engine.guest import Guest
+    from manyhands.engine.ways import Way
+
+#: Frames of this package at the top of a task's traceback say nothing to its reader.
+OWN = os.path.dirname(__file__)
 #: After a single task, whose caller may have waited for it to go on, a worker looks for the next so many seconds.
 LOOK = 0.000_100
 #: Results wait in the journal for so many seconds at most while tasks go on.
@@ -145,9 +150,11 @@ class Worker:
         self.functions: dict[int, Callable[..., Any] | bytes] = {}
         self.captured: dict[int, Any] = {}  # the globals that a function reads, as they are in the caller
         self.current = 0  # the definition whose globals are in force
+        self.ways: dict[int, Way] = {}  # of definitions whose tasks are not just called
         self.watched: set[int] = set()
         self.classes: dict[type, str] = {}  # those that came with definitions: the caller has them
         self.encoder = Encoder(self.classes)
+        self.guest: Guest | None = None
         self.kept: list[Message] = []  # came while a task was listening, and was not for it
 
     def next_message(self) -> Message | None:
@@ -164,19 +171,29 @@ class Worker:
             elif message.kind == wire.FORGET:
                 self.functions.pop(message.definition, None)
                 self.captured.pop(message.definition, None)
+                self.ways.pop(message.definition, None)
                 self.definitions.pop(message.definition, None)
             elif message.kind == wire.PATH:
                 set_path(*loads(message.body))
             elif message.kind == wire.SETUP:
                 if not self.set_up(message.body):
                     return
+            elif message.kind == wire.HOST:
+                if self.guest is None:
+                    from manyhands.engine.guest import Guest
+
+                    self.guest = Guest(self.channel, self.journal)
+                self.guest.learn(loads(message.body))
             elif message.kind == wire.STOP:
                 return
 
     def function(self, number: int) -> Callable[..., Any] | bytes:
         """Return the function of that definition; it is loaded when the first of its tasks is about to begin."""
         if number in self.definitions:
-            self.functions[number], self.captured[number] = define(self.definitions.pop(number), self.classes)
+            found = define(self.definitions.pop(number), self.classes)
+            self.functions[number], self.captured[number], way = found
+            if way is not None:
+                self.ways[number] = way
         if number != self.current:
             # Its globals too: another definition of the same function may have brought others in the meantime.
             self.current = number
@@ -194,6 +211,8 @@ class Worker:
         self.channel.close()
         self.journal.close()
         release(self.file)
+        if self.guest is not None:
+            self.guest.disown()
 
     def show_stack(self) -> None:
         """From now on ``ASK_STACK`` makes this process write where it is into its journal, whatever it is doing."""
@@ -240,15 +259,15 @@ def set_path(path: list[str], authkey: bytes | None) -> None:
         adopt(authkey)
 
 
-def define(body: memoryview, known: dict[type, str]) -> tuple[Callable[..., Any] | bytes, Any]:
-    """Build a function from its definition: the function, or if that fails the exception for its tasks; and its globals.
+def define(body: memoryview, known: dict[type, str]) -> tuple[Callable[..., Any] | bytes, Any, Way | None]:
+    """Build a function from its definition: the function, or the exception for its tasks; its globals; how it is run.
 
     Args:
         body: the definition.
         known: where the classes that come with it are put.
     """
     try:
-        target, constants, captured, classes = loads(body)
+        target, constants, captured, classes, packed = loads(body)
         for number, blob in classes:
             known[loads(blob)] = number
         function: Callable[..., Any] = unwrap(loads(target))
@@ -256,9 +275,13 @@ def define(body: memoryview, known: dict[type, str]) -> tuple[Callable[..., Any]
             from functools import partial
 
             function = partial(function, **loads(constants))
-        return function, captured
+        if packed is None:
+            return function, captured, None
+        from manyhands.engine.ways import unpack
+
+        return function, captured, unpack(packed)
     except BaseException as error:
-        return unloadable(error), None
+        return unloadable(error), None, None
 
 
 def unloadable(error: BaseException) -> bytes:
@@ -310,11 +333,22 @@ class Run:
             from manyhands.engine.talking import talking
 
             with talking(self.worker, message.number):
-                self.work(*self.prepare(function))
+                self.go(function)
         else:
-            self.work(*self.prepare(function))
+            self.go(function)
         words[RUNNING] = 0
         self.flush(wire.DONE)
+
+    def go(self, function: Callable[..., Any]) -> None:
+        """Run the tasks, in the way that came with the function if there is one."""
+        message = self.message
+        way = self.worker.ways.get(message.definition)
+        if way is None:
+            self.work(*self.prepare(function))
+        else:
+            single = message.flags & SHAPE == FULL
+            call, items = self.prepare(way.single(function) if single else function)
+            self.work(way.chunk(call, None if single else int(message.busy) + message.first), items)
 
     def refuse(self, failure: bytes) -> None:
         """Give every task the failure of its function."""
@@ -453,7 +487,7 @@ def failure(error: BaseException, memory_limit: int | None = None) -> bytes:
         explain(error, memory_limit)
     from manyhands.transport.errors import pack
 
-    return pack(error, own=__file__)
+    return pack(error, own=OWN)
 
 
 def package(value: Any, encode: Callable[[Any], bytes]) -> tuple[int, bytes]:

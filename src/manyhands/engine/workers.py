@@ -51,6 +51,7 @@ class WorkerHandle:
         self.chunk: Chunk | None = None
         self.path: list[str] = []
         self.authkey: bytes | None = None
+        self.told = b""  # what it knows of its host
         self.alarm = NEVER  # when somebody next looks whether its task has run too long
         self.expired: int | None = None  # the task of its chunk whose time is over, so that it is ended
         self.peak = 0  # bytes, known when it has ended
@@ -150,6 +151,10 @@ class WorkerHandle:
             return chunk.received, chunk.received, Outcomes([], memoryview(b""))
         unsent = self._journal.held().since(max(0, chunk.received - words[journal.FIRST]))
         return self.begun(chunk), chunk.received + len(unsent), unsent
+
+    def unprinted(self) -> list[bytes]:
+        """After its death: finished lines of standard output and standard error that are not out."""
+        return [] if self._journal is None else self._journal.unprinted()
 
     def close(self) -> None:
         self.gone = True

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from manyhands.backends import Backend, Line
     from manyhands.engine.streams import Event
+    from manyhands.engine.ways import Way
     from manyhands.scheduling.policy import Policy
     from manyhands.scheduling.source import Source
 
@@ -64,18 +65,21 @@ class Job:
         shape: how an item becomes arguments: 0 ``f(item)``, 1 ``f(*item)``.
         memory: remembers across calls what a task cost, in its attribute ``cost``, and in ``deadly`` that one has ended its
             process.
+        way: how tasks are run, if there is more to that than calling the function; see ``engine.ways``.
     """
 
-    __slots__ = ("constants", "function", "here", "memory", "name", "shape", "shipped")
+    __slots__ = ("constants", "function", "here", "memory", "name", "shape", "shipped", "way")
 
     def __init__(
-        self, function: Callable[..., Any], shipped: Any, constants: dict[str, Any], shape: int, memory: Any
-    ) -> None:
+        self, function: Callable[..., Any], shipped: Any, constants: dict[str, Any], shape: int, memory: Any,
+        way: Way | None = None,
+    ) -> None:  # fmt: skip
         self.function = function
         self.shipped = shipped
         self.constants = constants
         self.shape = shape
         self.memory = memory
+        self.way = way
         self.name = getattr(function, "__qualname__", None) or type(function).__name__
         if constants and shape:
             self.here: Callable[[Any], Any] = lambda item: function(*item, **constants)
@@ -290,16 +294,22 @@ class Call:
             self._line.limit = max(1, self.workers - 1)  # this thread is one of the hands
         cheap = planner.measured and (planner.cost or 0) < CHEAP and not self.lazy
         plain = cheap and self.ledger.policy is None
+        here, close, way = self.job.here, None, self.job.way
+        if way is not None:
+            here, close = way.here(here, index)
         self._batch = batch = Batch(items, len(items) * (planner.cost or 0))
         try:
             if plain:
-                batch.run_quickest(self.job.here)
+                batch.run_quickest(here)
             else:  # if its tasks are dearer than those before: time to think again
-                batch.run(self.job.here, None if cheap else max(LOOK, 4 * batch.expected))
+                batch.run(here, None if cheap else max(LOOK, 4 * batch.expected))
         except BaseException as error:
             self._batch = None
             self._failed_here(batch, index, items, error, plain=plain)
             return
+        finally:
+            if close is not None:
+                close()
         seconds = perf_counter() - batch.start
         self._batch = None
         done = len(batch.results)
@@ -540,6 +550,10 @@ class Call:
                 self.job.memory.deadly = True  # here it would end this process
             self.ledger.fail(event.index, self.ledger.item(event.index), crash(event), in_worker(event.pid))
             self.ledger.forget(event.index, 1)
+        elif kind == "Said":
+            from manyhands.engine.host import show
+
+            show(event)
         elif kind == "Broken":
             raise event.error
 
@@ -605,6 +619,13 @@ class Call:
             stacklevel=outside(),
         )
 
+    def _show_rest(self) -> None:
+        """What tasks have said whose results are not wanted any more."""
+        while not self._inbox.empty():
+            event = self._inbox.get()
+            if type(event).__name__ == "Said":
+                self._absorb(event)
+
     def _end(self, kill: bool) -> None:
         self._ended = True
         try:
@@ -612,6 +633,8 @@ class Call:
                 self._watch.stop()
             if self._line is not None:
                 self._line.close(kill=kill)
+                if not kill:
+                    self._show_rest()
             elif self.backend is not None and self._counted and not self.backend.warm():
                 self.backend.miss(self.planner.missed())
         finally:  # a second Ctrl-C must not leave a file locked

@@ -193,13 +193,17 @@ class _Check:
         from manyhands.engine.definitions import define, pack_initializer
         from manyhands.engine.pool import Pool
         from manyhands.engine.submissions import Submissions, Task
+        from manyhands.engine.ways import INDEX, of
         from manyhands.transport.serialize import Encoder
 
         function, options = self.function, self.function.settings
         define(function._shipped(), self.constants, options.initializer)  # refuses with the words of a call
         plain = function.__wrapped__
         probe = define(
-            Probe(function._shipped(), plain, self.constants, globals_of(plain)), {}, options.initializer
+            Probe(function._shipped(), plain, self.constants, globals_of(plain)),
+            {},
+            options.initializer,
+            way=of(options),
         )
         initializer = pack_initializer(options.initializer, options.initargs)
         pool = Pool(1, options.start_method, initializer, options.max_tasks_per_child)
@@ -207,12 +211,14 @@ class _Check:
         try:
             submissions = Submissions(pool)
             for index, future in reversed(futures.items()):
-                submissions.submit(Task(future, probe, Encoder().encode(((self.frames[index],), {}))))
+                named = {} if options.seed is None else {INDEX: index}
+                submissions.submit(Task(future, probe, Encoder().encode(((self.frames[index],), named))))
             self.there = {index: _received(future) for index, future in futures.items()}
         finally:
             pool.close()
 
     def _run_here(self) -> None:
+        from manyhands.engine.ways import of
         from manyhands.exceptions import WorkerCrashedError
 
         plain, memory, options = self.function.__wrapped__, self.function._memory, self.function.settings
@@ -226,8 +232,18 @@ class _Check:
         copy = copied(plain)
         copies = self._copies(wanted)
         around = Surroundings(copy, constants, globals_of(plain))
+
+        def outcome(index: int) -> _Outcome:
+            return _Outcome(*observe(copy, copies[index], self.frames[index], constants, around))
+
+        way = of(options)
         for index in wanted:
-            self.here[index] = _Outcome(*observe(copy, copies[index], self.frames[index], constants, around))
+            call, close = (outcome, None) if way is None else way.here(outcome, index)
+            try:
+                self.here[index] = call(index)
+            finally:
+                if close is not None:
+                    close()
 
     def _copies(self, wanted: list[int]) -> dict[int, tuple[Any, ...]]:
         """Copies of the arguments, made together: items that are one object stay one, as for the loop."""

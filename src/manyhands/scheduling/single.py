@@ -43,7 +43,10 @@ def send(function: Decorated, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
     submissions = backend.submissions()
     future = TaskFuture()
     with _connecting() as streams:
-        packed = pack_task(shipped, args, kwargs, settings.initializer, future, function.__wrapped__)
+        named = _numbered(function, kwargs)
+        packed = pack_task(
+            shipped, args, named, settings.initializer, future, function.__wrapped__, backend.way
+        )
     if packed is not None:
         task = Task(future, *packed, settings.timeout, retries_of(settings), _explain(function, args, kwargs))
         if streams:
@@ -58,6 +61,31 @@ def send(function: Decorated, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
         if settings.deadline is not None:
             submissions.expire(task, settings.deadline)
     return _answered(future, settings, args, kwargs)
+
+
+def _numbered(function: Decorated, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The keywords of a task, with its number among those of the function if it needs one."""
+    if function.settings.seed is None:
+        return kwargs
+    from manyhands.engine.ways import INDEX
+
+    return {**kwargs, INDEX: next(function._submitted)}
+
+
+def _run_here(function: Decorated, args: tuple[Any, ...], kwargs: dict[str, Any], index: int) -> Any:
+    """Call a function once, with the random stream and the context that its options ask for."""
+    options = function.settings
+    if options.seed is None and not options.context:
+        return function.__wrapped__(*args, **kwargs)
+    from manyhands.engine.ways import of
+
+    way = of(options)
+    assert way is not None
+    call, close = way.here(lambda _: function.__wrapped__(*args, **kwargs), index)
+    try:
+        return call(None)
+    finally:
+        close()
 
 
 def _answered(
@@ -132,9 +160,10 @@ def here(function: Decorated, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
         kwargs: keyword arguments.
     """
     retries, attempts = retries_of(function.settings), 0
+    index = 0 if function.settings.seed is None else next(function._submitted)
     while True:
         try:
-            return function.__wrapped__(*args, **kwargs)
+            return _run_here(function, args, kwargs, index)
         except BaseException as error:
             attempts += 1
             if retries is None or not retries.worth(error, attempts):
@@ -224,12 +253,19 @@ def _dedicated(function: Decorated, shipped: Any, args: tuple[Any, ...], kwargs:
     from manyhands.engine.talks import Dedicated
 
     settings = function.settings
-    pool = Processes(settings).pool()
+    backend = Processes(settings)
+    pool = backend.pool()
     pool.start()
     failed = TaskFuture()
     with _connecting() as streams:
         packed: tuple[Definition, bytes] | None = pack_task(
-            shipped, args, kwargs, settings.initializer, failed, function.__wrapped__
+            shipped,
+            args,
+            _numbered(function, kwargs),
+            settings.initializer,
+            failed,
+            function.__wrapped__,
+            backend.way,
         )
     if packed is None:
         failed.result()

@@ -59,6 +59,7 @@ class Producer:
         self._inbox: SimpleQueue[Any] = SimpleQueue()
         self._consumer: tuple[Talks, int] | None = None
         self.closed = False
+        self.closing = False  # the task has heard that it is closed
         task.talks.ports[OUT] = self._heard
         task.future.add_done_callback(self._ended)
         self.want(ahead)
@@ -109,9 +110,11 @@ class Producer:
     def _heard(self, event: Talk) -> None:
         """In the loop thread: items have come."""
         with self._lock:
-            if self.closed:
+            if event.kind == CLOSE:
+                self.closing = True
+            elif self.closed:
                 return
-            if self._consumer is None:
+            elif self._consumer is None:
                 self._inbox.put(event)
             else:
                 self._forward(event)
@@ -208,11 +211,11 @@ class TaskStream(Generic[T]):
             return
         self._over = True
         self._items.clear()
-        if self._producer.task.future.done():  # how it ended, nobody had come to
-            return
         self._producer.close()
         error = self._producer.task.future.exception(2 * GRACE)
-        if error is not None:
+        if (
+            error is not None and self._producer.closing
+        ):  # else it was ahead of us, and nobody had come to that
             raise error
 
     def __enter__(self) -> Self:

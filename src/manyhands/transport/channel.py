@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     Buffer = bytes | bytearray | memoryview
 
 # pool -> worker
-SETUP, PATH, DEFINE, FORGET, RUN, STOP, TELL = 1, 2, 3, 4, 5, 6, 7
+SETUP, PATH, DEFINE, FORGET, RUN, STOP, TELL, HOST = 1, 2, 3, 4, 5, 6, 7, 8
 # worker -> pool
-READY, RESULTS, DONE, TALK = 16, 17, 18, 20
-KINDS = frozenset({SETUP, PATH, DEFINE, FORGET, RUN, STOP, TELL, READY, RESULTS, DONE, TALK})
+READY, RESULTS, DONE, SAY, TALK = 16, 17, 18, 19, 20
+KINDS = frozenset({SETUP, PATH, DEFINE, FORGET, RUN, STOP, TELL, HOST, READY, RESULTS, DONE, SAY, TALK})
 
 #: key, kind, flags, number (of a chunk), definition, first (task), count (of tasks), seconds (to the worker: the index in
 #: the input of the body's first task), seconds, size of the body

@@ -48,7 +48,7 @@ def pack(error: BaseException, own: str = "") -> bytes:
 
     Args:
         error: the exception, with its traceback.
-        own: the file of the worker's own code, whose frames at the top of the traceback say nothing to the reader.
+        own: the folder of the worker's own code, whose frames at the top of the traceback say nothing to the reader.
     """
     return dumps((_pack_chain(error, own, set()), traceback_text(error, own)))
 
@@ -76,7 +76,7 @@ def again(error: BaseException) -> BaseException:
 
 
 def traceback_text(error: BaseException, own: str = "") -> str:
-    """Return the traceback of an exception as text, without the outermost frames that are in the file ``own``."""
+    """Return the traceback of an exception as text, without the outermost frames that are in the folder ``own``."""
     import traceback
 
     try:
@@ -86,7 +86,7 @@ def traceback_text(error: BaseException, own: str = "") -> str:
 
 
 def _theirs(trace: TracebackType | None, own: str) -> TracebackType | None:
-    while trace is not None and trace.tb_frame.f_code.co_filename == own:
+    while trace is not None and own and trace.tb_frame.f_code.co_filename.startswith(own):
         trace = trace.tb_next
     return trace
 

@@ -13,12 +13,14 @@ but not yet sent (they are kept), and so which tasks had not begun (they run els
     word 3   index in the chunk of the first result held here (those before it were sent)
     word 4   written by the pool: the task before which to stop
     word 5   when the task that runs began (monotonic clock, nanoseconds), if its time is limited; 0: not yet
+    word 6   bytes of standard output that wait here, and in word 7 of standard error
 
 The pool takes tasks away from a running chunk by lowering word 4. The worker stores word 2 before it reads word 4, the pool
 stores word 4 and reads word 2 a millisecond later, when every store has long been seen: one of them notices the other,
 so no task is run by two workers (Dekker's argument; Lamport, "A new solution of Dijkstra's problem", 1974, uses the same).
 
-Behind the results there is room for text: where a worker is that is about to be killed, written by its own signal handler.
+Behind the results there is room for text: where a worker is that is about to be killed, written by its own signal handler;
+then for lines that tasks have printed and that are not out yet, so that these, too, outlive the worker.
 """
 
 from __future__ import annotations
@@ -34,9 +36,11 @@ CAPACITY = 1 << 20
 _WORDS = 8
 _DATA = (_WORDS + ENTRIES) * 8
 TEXT = _DATA + CAPACITY
-SIZE = TEXT + (1 << 14)
+HELD = TEXT + (1 << 14)
+ROOM = 1 << 14
+SIZE = HELD + 2 * ROOM
 
-CHUNK, RUNNING, DONE, FIRST, LIMIT, BEGAN = range(6)
+CHUNK, RUNNING, DONE, FIRST, LIMIT, BEGAN, OUT, ERR = range(8)
 
 
 class Journal:
@@ -55,14 +59,22 @@ class Journal:
         self.words = view[:_DATA].cast("Q")
         self.ends = self.words[_WORDS:]
         self.data = view[_DATA:TEXT]
+        self.lines = (view[HELD : HELD + ROOM], view[HELD + ROOM : SIZE])
 
     def clear_text(self) -> None:
         """Forget what was written behind the results."""
-        self.map[TEXT:] = bytes(SIZE - TEXT)
+        self.map[TEXT:HELD] = bytes(HELD - TEXT)
 
     def text(self) -> str:
         """Return what the worker has written behind its results."""
-        return self.map[TEXT:].rstrip(b"\0").decode(errors="replace")
+        return self.map[TEXT:HELD].rstrip(b"\0").decode(errors="replace")
+
+    def unprinted(self) -> list[bytes]:
+        """Return the lines that wait here, of standard output and standard error, copied out of the journal."""
+        return [
+            bytes(lines[: min(self.words[word], ROOM)])
+            for lines, word in zip(self.lines, (OUT, ERR), strict=True)
+        ]
 
     def held(self) -> Outcomes:
         """Return the finished results that were not sent, copied out of the journal."""
@@ -74,6 +86,8 @@ class Journal:
         self.ends.release()
         self.words.release()
         self.data.release()
+        for lines in self.lines:
+            lines.release()
         try:
             self.map.close()
         except BufferError:  # a view of it is still held somewhere; the map goes with the last one

@@ -128,10 +128,13 @@ def _by_value_pickler() -> Any:
         return _pickler
     import types
     from collections import ChainMap
+    from contextvars import ContextVar
     from io import TextIOWrapper
 
     import cloudpickle
     from cloudpickle.cloudpickle import _get_or_create_tracker_id, _make_skeleton_class, _make_skeleton_enum
+
+    from manyhands.transport.variables import reduce_variable
 
     # 3.15; cloudpickle 3.1 refuses what a lazy import (PEP 810) has left
     lazy = getattr(types, "LazyImportType", None)
@@ -141,7 +144,8 @@ def _by_value_pickler() -> Any:
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         # A file that is open for reading would be read to its end, and arrive as a copy of its text in memory.
         dispatch_table = ChainMap(  # noqa: RUF012 - cloudpickle's own form
-            {TextIOWrapper: _refuse_file, memoryview: _keep_view}, cloudpickle.Pickler.dispatch_table
+            {TextIOWrapper: _refuse_file, memoryview: _keep_view, ContextVar: reduce_variable},
+            cloudpickle.Pickler.dispatch_table,
         )
 
         book: dict[type, str] | None = None
