@@ -321,8 +321,12 @@ class Program:
                 process.send_signal(signal.SIGABRT)  # has faulthandler show the stacks
                 wait_for_end([process.pid], 5.0)
             if PROC:
-                wait_for_end([each.pid for each in marked(mark)], GRACE if in_time else 0.0)
-                left += [str(each) for each in marked(mark)]
+                ending = time.monotonic() + (GRACE if in_time else 0.0)
+                while (
+                    living := marked(mark)
+                ) and time.monotonic() < ending:  # one may just be starting another
+                    wait_for_end([each.pid for each in living], ending - time.monotonic())
+                left += [str(each) for each in living]
                 kill([each.pid for each in marked(mark)])
             process.kill()
             process.wait()
