@@ -9,6 +9,7 @@ entering the ``with`` block. For the same reason ``threading.Condition`` and ``E
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # signal costs an import of enum
+import sys
 from _thread import TIMEOUT_MAX, allocate_lock
 
 TYPE_CHECKING = False
@@ -63,6 +64,11 @@ def leave_to_main_thread() -> None:
     """
     if hasattr(_signal, "pthread_sigmask"):
         _signal.pthread_sigmask(_signal.SIG_BLOCK, {_SIGINT})
+
+
+def interrupted() -> bool:
+    """Tell whether an unhandled Ctrl-C has ended the program (in an interactive session it ends a statement only)."""
+    return isinstance(getattr(sys, "last_value", None), KeyboardInterrupt) and not hasattr(sys, "ps1")
 
 
 def ring(bells: list[LockType]) -> None:

@@ -16,7 +16,7 @@ from collections import deque
 
 from manyhands.engine.authkey import authkey
 from manyhands.engine.host import places, surroundings
-from manyhands.engine.interrupts import HeldBack, ring, sleep
+from manyhands.engine.interrupts import HeldBack, interrupted, ring, sleep
 from manyhands.engine.loop import Loop
 from manyhands.engine.mail import Mail
 from manyhands.engine.process import ForkStarter, PopenStarter, TemplateStarter, end_process, module_path
@@ -210,7 +210,12 @@ class Staff(Mail):
             if not kill:
                 loop.call_soon(lambda: loop.call_later(timeout, lambda: self._wind_up(True)))
         if not loop.inside():
-            sleep(self._bells, lambda: self._gone)
+            # After Ctrl-C nobody wants to wait for somebody else's code that the loop thread may be stuck in.
+            if not sleep(self._bells, lambda: self._gone, LEAVE_WITHIN if interrupted() else None):
+                for worker in list(self._workers.values()):
+                    if worker.pid:
+                        end_process(worker.pid)
+                return
             loop.thread.join()
             loop.close()
             with HeldBack(), self.lock:
@@ -496,10 +501,9 @@ def _method(name: str | None) -> str:
 
 def _futile_error(exitcode: int | None, initializer: bool) -> Exception:
     from manyhands.exceptions import InitializerError, WorkerCrashedError
+    from manyhands.transport.errors import ending
 
-    text = (
-        f"{FUTILE_STARTS} workers in a row ended before they were ready (the last with exit code {exitcode})"
-    )
+    text = f"{FUTILE_STARTS} workers in a row ended before they were ready (the last {ending(exitcode).rstrip(',')})"
     if initializer:
         return InitializerError(f"{text}: the initializer ends the process")
     return WorkerCrashedError(f"{text}; what they wrote to standard error may say why", exitcode=exitcode)

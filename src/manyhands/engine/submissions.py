@@ -5,15 +5,14 @@ Used by ``executor`` for a pool of its own, and by ``submit`` of decorated funct
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections import deque
 from time import monotonic
 
 from manyhands.engine.host import show
-from manyhands.engine.interrupts import HeldBack, ring, sleep
+from manyhands.engine.interrupts import HeldBack, interrupted, ring, sleep
 from manyhands.engine.streams import Broken, Crash, Results, Said, Talk
-from manyhands.transport.errors import again, crash, unpack
+from manyhands.transport.errors import add_note, again, crash, unpack
 from manyhands.transport.outcomes import FAILED, VALUE, unplain
 from manyhands.transport.serialize import loads
 
@@ -267,7 +266,7 @@ class Submissions:
         try:
             value = loads(outcome) if kind == VALUE else unplain(outcome)
         except BaseException as error:
-            error.add_note("manyhands: the result came, but could not be unpickled in the caller's process")
+            add_note(error, "manyhands: the result came, but could not be unpickled in the caller's process")
             resolve(future, error=error)
         else:
             resolve(future, value)
@@ -285,7 +284,7 @@ class Submissions:
         if task.explain is not None:
             task.explain(error, worker)
         if task.attempts > 1:
-            error.add_note(f"manyhands: tried {task.attempts} times")
+            add_note(error, f"manyhands: tried {task.attempts} times")
         resolve(task.future, error=error)
 
     def _try_again(self, index: int) -> None:
@@ -301,11 +300,6 @@ class Submissions:
     def _pop(self, index: int) -> Task | None:
         with self._lock:
             return self._running.pop(index, None)
-
-
-def interrupted() -> bool:
-    """Tell whether an unhandled Ctrl-C has ended the program (in an interactive session it ends a statement only)."""
-    return isinstance(getattr(sys, "last_value", None), KeyboardInterrupt) and not hasattr(sys, "ps1")
 
 
 def resolve(future: Future[Any], value: Any = None, error: BaseException | None = None) -> None:

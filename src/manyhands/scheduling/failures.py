@@ -124,6 +124,7 @@ def note(
         shape: how the item becomes arguments (0: one argument, 1: a tuple of them, 2: a pair of tuple and dict).
         where: the worker, in words.
     """
+    from manyhands.transport.errors import add_note
     from manyhands.transport.refusal import safe_repr
 
     if shape == 0:
@@ -137,9 +138,6 @@ def note(
         words = [safe_repr(part, LONGEST) for part in item[0]] + [
             f"{key}={safe_repr(part, LONGEST)}" for key, part in item[1].items()
         ]
-    try:
-        task = "" if index is None else f"item {index}: "
-        error.add_note(f"manyhands: {task}{name}({', '.join(words)}), {where}")
-    except Exception:  # an exception class that does not let itself be annotated
-        pass
+    task = "" if index is None else f"item {index}: "
+    add_note(error, f"manyhands: {task}{name}({', '.join(words)}), {where}")
     return error

@@ -114,7 +114,9 @@ class Ledger:
             return
         failure = policy.failure(index, item, error)
         if failure.attempts > 1:
-            error.add_note(f"manyhands: tried {failure.attempts} times")
+            from manyhands.transport.errors import add_note
+
+            add_note(error, f"manyhands: tried {failure.attempts} times")
         if policy.raises:
             self.give_up(index, error)
             return

@@ -50,7 +50,11 @@ def pack(error: BaseException, own: str = "") -> bytes:
         error: the exception, with its traceback.
         own: the folder of the worker's own code, whose frames at the top of the traceback say nothing to the reader.
     """
-    return dumps((_pack_chain(error, own, set()), traceback_text(error, own)))
+    text = traceback_text(error, own)
+    try:
+        return dumps((_pack_chain(error, own, set()), text))
+    except BaseException:  # one that lies about itself
+        return dumps(((_stand_in(error), None, None, False, None), text))
 
 
 def unpack(data: bytes | memoryview) -> BaseException:
@@ -59,11 +63,21 @@ def unpack(data: bytes | memoryview) -> BaseException:
         packed, text = loads(data)
         error = _unpack_chain(packed)
     except BaseException as failure:
-        error, text = failure, f"(the exception of the worker could not be read: {failure!r})"
-        error.__traceback__ = None
-    if error.__traceback__ is None:
-        _last(error).__cause__ = RemoteTraceback(text)
+        from manyhands.transport.refusal import safe_repr
+
+        error, text = failure, f"(the exception of the worker could not be read: {safe_repr(failure)})"
+        _put(error, "__traceback__", None)
+    if _get(error, "__traceback__") is None:
+        _put(_last(error), "__cause__", RemoteTraceback(text))
     return error
+
+
+def add_note(error: BaseException, text: str) -> None:
+    """Add a note to an exception, if it takes one."""
+    try:
+        BaseException.add_note(error, text)
+    except BaseException:  # a class with notes of its own
+        pass
 
 
 def again(error: BaseException) -> BaseException:
@@ -80,9 +94,13 @@ def traceback_text(error: BaseException, own: str = "") -> str:
     import traceback
 
     try:
-        return "".join(traceback.format_exception(type(error), error, _theirs(error.__traceback__, own)))
-    except Exception as failure:  # a __str__ or __cause__ that raises
-        return f"{type(error).__qualname__} (its traceback could not be formatted: {failure!r})"
+        return "".join(
+            traceback.format_exception(type(error), error, _theirs(_get(error, "__traceback__"), own))
+        )
+    except BaseException as failure:  # a __str__ or __cause__ that raises
+        from manyhands.transport.refusal import safe_repr
+
+        return f"{type(error).__qualname__} (its traceback could not be formatted: {safe_repr(failure)})"
 
 
 def _theirs(trace: TracebackType | None, own: str) -> TracebackType | None:
@@ -94,9 +112,9 @@ def _theirs(trace: TracebackType | None, own: str) -> TracebackType | None:
 def _last(error: BaseException) -> BaseException:
     """The exception that all began with, as far as the chain tells."""
     for _ in range(LONGEST_CHAIN + 1):
-        before = error.__cause__
-        if before is None and not error.__suppress_context__:
-            before = error.__context__
+        before = _get(error, "__cause__")
+        if before is None and not _get(error, "__suppress_context__"):
+            before = _get(error, "__context__")
         if before is None or isinstance(before, RemoteTraceback):
             break
         error = before
@@ -113,23 +131,32 @@ def _pack_chain(error: BaseException, own: str, seen: set[int]) -> Any:
     seen.add(id(error))
     cause, context = (
         None if before is None else _pack_chain(before, own, seen)
-        for before in (error.__cause__, error.__context__)
+        for before in (_get(error, "__cause__"), _get(error, "__context__"))
     )
-    return _pack(error, own), cause, context, error.__suppress_context__, _pack_trace(error, own)
+    return _pack(error, own), cause, context, _get(error, "__suppress_context__"), _pack_trace(error, own)
 
 
 def _unpack_chain(packed: Any) -> BaseException:
     content, cause, context, suppress, trace = packed
     error = _unpack(content)
-    error.__traceback__ = _unpack_trace(trace)
-    error.__cause__ = None if cause is None else _unpack_chain(cause)
-    error.__context__ = None if context is None else _unpack_chain(context)
-    error.__suppress_context__ = suppress
+    _put(error, "__traceback__", _unpack_trace(trace))
+    _put(error, "__cause__", None if cause is None else _unpack_chain(cause))
+    _put(error, "__context__", None if context is None else _unpack_chain(context))
+    _put(error, "__suppress_context__", suppress)
     return error
 
 
+def _get(error: BaseException, name: str) -> Any:
+    """A field of an exception, whatever its class makes of that name."""
+    return vars(BaseException)[name].__get__(error)
+
+
+def _put(error: BaseException, name: str, value: Any) -> None:
+    vars(BaseException)[name].__set__(error, value)
+
+
 def _pack_trace(error: BaseException, own: str) -> Any:
-    trace = _theirs(error.__traceback__, own)
+    trace = _theirs(_get(error, "__traceback__"), own)
     if trace is None or not _tblib():
         return None
     try:
@@ -172,25 +199,38 @@ def _pack(error: BaseException, own: str) -> tuple[str, Any]:
                 return "whole", data
     except BaseException:
         pass
-    cls = type(error)
     if isinstance(error, BaseExceptionGroup):
         members = [_pack_chain(member, own, {id(error)}) for member in error.exceptions]
         arguments: list[Any] = [_part(error.message), members]
     else:
-        arguments = [_part(argument) for argument in error.args]
-    state = {name: _part(value) for name, value in vars(error).items()}
+        arguments = [_part(argument) for argument in _get(error, "args")]
+    state = {name: _part(value) for name, value in _get(error, "__dict__").items()}
+    return "parts", (*_kind(error), arguments, state)
+
+
+def _kind(error: BaseException) -> tuple[bytes, tuple[str, str] | None]:
+    """The nearest class of an exception that can travel, and the names of its own if it is not that."""
+    cls = type(error)
     bases = [
         data for base in cls.__mro__ if issubclass(base, BaseException) for data in [_class(base)] if data
     ]
     exact = _class(cls) is not None
-    return "parts", (bases[0], None if exact else (cls.__module__, cls.__qualname__), arguments, state)
+    return bases[0], None if exact else (str(cls.__module__), str(cls.__qualname__))
+
+
+def _stand_in(error: BaseException) -> tuple[str, Any]:
+    """An exception of which nothing but its class and its repr can be told."""
+    from manyhands.transport.refusal import safe_repr
+
+    return "parts", (*_kind(error), [dumps(Placeholder(safe_repr(error)))], {})
 
 
 def _alike(error: BaseException, copy: Any) -> bool:
     return (
         type(copy) is type(error)
-        and [type(argument) for argument in copy.args] == [type(argument) for argument in error.args]
-        and vars(copy).keys() == vars(error).keys()
+        and [type(argument) for argument in _get(copy, "args")]
+        == [type(argument) for argument in _get(error, "args")]
+        and _get(copy, "__dict__").keys() == _get(error, "__dict__").keys()
     )
 
 
@@ -229,8 +269,8 @@ def _unpack(packed: tuple[str, Any]) -> BaseException:
         arguments = [loads(part) for part in parts]
     error: BaseException = native.__new__(cls, *arguments)
     if not isinstance(error, BaseExceptionGroup):
-        error.args = tuple(arguments)
-    vars(error).update((name, loads(value)) for name, value in state.items())
+        _put(error, "args", tuple(arguments))
+    _get(error, "__dict__").update((name, loads(value)) for name, value in state.items())
     return error
 
 
@@ -253,7 +293,7 @@ def crash(event: Any) -> BaseException:
             pid=event.pid,
         )
     return WorkerCrashedError(
-        f"worker {event.pid} {_ending(event.exitcode)}{_starved(event)} while it ran this task{peak}; "
+        f"worker {event.pid} {ending(event.exitcode)}{_starved(event)} while it ran this task{peak}; "
         "the other tasks are not affected",
         pid=event.pid,
         exitcode=event.exitcode,
@@ -285,7 +325,8 @@ def _starved(event: Any) -> str:
     return " (the kernel has counted no kill for want of memory meanwhile: somebody has sent that signal)"
 
 
-def _ending(exitcode: int | None) -> str:
+def ending(exitcode: int | None) -> str:
+    """Return in words how a process has ended."""
     if exitcode is None:
         return "ended, nobody knows how,"
     if exitcode >= 0:
