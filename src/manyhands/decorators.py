@@ -9,8 +9,10 @@ from manyhands.options import validated
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import Any, ParamSpec, Protocol, TypeVar, overload
+    from typing import Any, Literal, ParamSpec, Protocol, TypeVar, overload
 
+    from manyhands.collecting import CollectingFunction
+    from manyhands.scheduling.failures import Failure
     from manyhands.scheduling.streaming import TaskStream
     from manyhands.tasks import ProcessTask
 
@@ -28,10 +30,26 @@ if TYPE_CHECKING:
 
 
 if TYPE_CHECKING:
-    # @parallel_map, without parentheses, or parallel_map(function, option=...)
+    # @parallel_map, without parentheses, or parallel_map(function, option=...); what calls give follows from on_error
+    @overload
+    def parallel_map(
+        function: Callable[P, R], /, *, on_error: Literal["collect"], **options: Any
+    ) -> CollectingFunction[P, R]: ...
+    @overload
+    def parallel_map(
+        function: Callable[P, R], /, *, on_error: Callable[[Failure], T], **options: Any
+    ) -> ParallelFunction[P, R | T]: ...
     @overload
     def parallel_map(function: Callable[P, R], /, **options: Any) -> ParallelFunction[P, R]: ...
     # @parallel_map(option=...)
+    @overload
+    def parallel_map(
+        function: None = None, /, *, on_error: Literal["collect"], **options: Any
+    ) -> Callable[[Callable[P, R]], CollectingFunction[P, R]]: ...
+    @overload
+    def parallel_map(
+        function: None = None, /, *, on_error: Callable[[Failure], T], **options: Any
+    ) -> Callable[[Callable[P, R]], ParallelFunction[P, R | T]]: ...
     @overload
     def parallel_map(
         function: None = None, /, **options: Any

@@ -16,14 +16,17 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Iterator
     from concurrent.futures import Future
-    from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+    from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, overload
 
+    from manyhands.collecting import CollectingFunction
     from manyhands.scheduling.check import Report
+    from manyhands.scheduling.failures import Failure
 
     P = ParamSpec("P")
     Q = ParamSpec("Q")
     R = TypeVar("R", covariant=True)
     R_ = TypeVar("R_")
+    T = TypeVar("T")
     A = TypeVar("A")
     B = TypeVar("B")
     C = TypeVar("C")
@@ -72,7 +75,18 @@ class ParallelFunction(Decorated, Generic[P, R]):
         """Call the function, in this process."""
         return self.__wrapped__(*args, **kwargs)
 
-    def options(self, **changes: Any) -> ParallelFunction[P, R]:
+    if TYPE_CHECKING:
+
+        @overload
+        def options(self, *, on_error: Literal["collect"], **changes: Any) -> CollectingFunction[P, R]: ...
+        @overload
+        def options(
+            self, *, on_error: Callable[[Failure], T], **changes: Any
+        ) -> ParallelFunction[P, R | T]: ...
+        @overload
+        def options(self, **changes: Any) -> ParallelFunction[P, R]: ...
+
+    def options(self, **changes: Any) -> Any:
         """Return a copy with other options.
 
         Args:

@@ -9,7 +9,15 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from typing import assert_type
 
-from manyhands import ParallelFunction, parallel_map
+from manyhands import (
+    Collected,
+    Failure,
+    ParallelFunction,
+    RunningTask,
+    TaskStream,
+    parallel_map,
+    process_task,
+)
 
 
 @parallel_map
@@ -130,3 +138,67 @@ assert_type(Adder.inner_static.map([1]), list[float])
 assert_type(Adder.outer_class.map([1]), list[float])
 assert_type(Adder().outer_class.map([1]), list[float])
 assert_type(Special.inner_class.map([1]), list[float])
+
+
+# error policies: what calls give follows from them
+@parallel_map(on_error="collect")
+def collecting(x: int) -> str:
+    return str(x)
+
+
+@parallel_map(on_error="skip", timeout=3)
+def skipping(x: int) -> str:
+    return str(x)
+
+
+def instead(failure: Failure) -> None: ...
+
+
+assert_type(collecting.map([1]), Collected[str])
+assert_type(collecting.map([1])[0], str | Failure)
+assert_type(collecting.map([1]).values, list[str])
+assert_type(collecting.map([1]).errors, list[Failure])
+assert_type(collecting.starmap([(1,)]), Collected[str])
+assert_type(collecting.imap([1]), Iterator[str | Failure])
+assert_type(collecting.options(on_error="raise").map([1]), list[str])
+assert_type(collecting(1), str)
+assert_type(skipping.map([1]), list[str])
+assert_type(half.options(on_error="collect").map([1], scale=1.0), Collected[float])
+assert_type(half.options(on_error=instead).map([1]), list[float | None])
+assert_type(parallel_map(str, on_error=instead).map([1]), list[str | None])
+assert_type(parallel_map(len, on_error="collect").map(["a"]), Collected[int])
+
+
+# tasks
+@process_task
+def render(x: int, *, big: bool = False) -> bytes:
+    return bytes(x)
+
+
+@process_task(timeout=3)
+def limited(x: int) -> bytes:
+    return bytes(x)
+
+
+@process_task
+def lines(path: str) -> Iterator[str]:
+    yield path
+
+
+class Pages:
+    @process_task
+    def page(self, number: int) -> str:
+        return str(number)
+
+
+assert_type(render(1, big=True), bytes)
+assert_type(limited(1), bytes)
+assert_type(render.submit(1), Future[bytes])
+assert_type(render.options(timeout=3)(1), bytes)
+assert_type(render.start(1), RunningTask)
+assert_type(lines("a"), TaskStream[str])
+assert_type(Pages().page(3), str)
+
+
+async def awaiting_tasks() -> None:
+    assert_type(await render.acall(1), bytes)

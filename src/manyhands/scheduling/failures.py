@@ -7,10 +7,6 @@ if TYPE_CHECKING:
     from typing import Any, TypeVar
 
     T = TypeVar("T")
-    _list = list
-else:
-    T = None
-    _list = {T: list}
 
 #: A note shows so many characters of each argument: enough for a path.
 LONGEST = 120
@@ -58,7 +54,17 @@ class Failure:
         return f"<Failure of item {self.index}{times}: {safe_repr(self.exception, LONGEST)}>"
 
 
-class Collected(_list[T]):
+if TYPE_CHECKING:
+
+    class _Results(list[T | Failure]):
+        """A list of results and failures."""
+
+else:  # loading typing costs more than the rest of the package
+    T = None
+    _Results = {T: list}
+
+
+class Collected(_Results[T]):
     """The results of a call that collects its failures: a list in which failed items hold a ``Failure``.
 
     Args:
@@ -86,7 +92,7 @@ class Collected(_list[T]):
         return [entry for entry in self if isinstance(entry, Failure)]
 
     @property
-    def values(self) -> list[Any]:
+    def values(self) -> list[T]:
         """The results of the items that did not fail, in input order.
 
         Example:
