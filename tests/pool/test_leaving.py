@@ -142,6 +142,56 @@ def test_after_a_caught_ctrl_c_the_program_goes_on(run_program: Program, method:
     assert (ran.code, ran.err) == (0, "")
 
 
+@pytest.mark.parametrize("policy", ["raise", "collect", "skip"])
+@pytest.mark.parametrize("method", METHODS)
+def test_ctrl_c_brings_the_results_so_far(run_program: Program, method: str, policy: str) -> None:
+    ran = run_program(
+        PRELUDE
+        + f"""
+def some(number):
+    if number >= 6:
+        time.sleep(3600)
+    if number == 2 and {policy!r} != "raise":
+        raise LookupError
+    return -number
+
+seen = []
+def see(result):
+    seen.append(result)
+    if len(seen) == ({policy!r} == "raise") + 5:
+        print("ready", flush=True)
+
+f = parallel_map(some, max_workers=2, start_method={method!r}, chunksize=1, on_result=see, on_error={policy!r}, timeout=3600)
+try:
+    f.map(range(20))
+except KeyboardInterrupt as interrupt:
+    print({{index: result for index, result in interrupt.partial.items() if index != 2}})
+""",
+        send_signal=signal.SIGINT,
+    )
+    assert ran.out == "ready\n{0: 0, 1: -1, 3: -3, 4: -4, 5: -5}\n", ran
+    assert (ran.code, ran.err) == (0, "")
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("call", ["parallel_map(busy, max_workers=2, start_method={0!r}, chunksize=1).map(range(100))",
+                                  "process_task(busy, start_method={0!r})(1)"])  # fmt: skip
+def test_a_program_that_handles_sigterm_leaves_as_it_says(
+    run_program: Program, method: str, call: str
+) -> None:
+    ran = run_program(
+        PRELUDE
+        + "from manyhands import process_task\n"
+        + "signal.signal(signal.SIGTERM, lambda *_: sys.exit(5))\n"
+        + f"threading.Thread(target=ready, args=({1 if 'process_task' in call else 2},), daemon=True).start()\n"
+        + call.format(method)
+        + "\n",
+        send_signal=signal.SIGTERM,
+        to="program",
+    )
+    assert (ran.code, ran.err) == (5, ""), ran
+
+
 ENDS = {
     "SIGTERM": (signal.SIGTERM, -signal.SIGTERM),
     "SIGKILL": (signal.SIGKILL, -signal.SIGKILL),

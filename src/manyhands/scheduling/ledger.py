@@ -49,9 +49,9 @@ class Ledger:
 
     def keep(self, index: int, values: list[Any]) -> None:
         """Results have come: those of the tasks from ``index`` on."""
+        self.put(index, values)
         if self.policy is not None:
             self.policy.results(index, values)
-        self.put(index, values)
 
     def put(self, index: int, values: list[Any]) -> None:
         """Put results, or what stands for them, where ``take`` finds them."""
