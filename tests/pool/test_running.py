@@ -194,6 +194,20 @@ class TestChannel:
         assert task.result(0) == 6
 
 
+def test_what_it_prints_is_seen_before_its_result(method: str, capsys: pytest.CaptureFixture[str]) -> None:
+    process_task(print, start_method=method).start("from a task").result(PATIENCE)
+    assert capsys.readouterr().out == "from a task\n"
+
+    @process_task(start_method=method)
+    def chatty() -> Any:
+        for number in range(3):
+            print("making", number)
+            yield number
+
+    for number in chatty():
+        assert f"making {number}\n" in capsys.readouterr().out or number
+
+
 def test_a_generator_function_is_called_not_started() -> None:
     @process_task
     def items() -> Any:

@@ -9,9 +9,9 @@ import threading
 from collections import deque
 from time import monotonic
 
-from manyhands.engine.host import show
 from manyhands.engine.interrupts import HeldBack, interrupted, ring, sleep
-from manyhands.engine.streams import Broken, Crash, Results, Said, Talk
+from manyhands.engine.streams import Broken, Crash, Results, Talk
+from manyhands.engine.teller import Teller
 from manyhands.transport.errors import add_note, again, crash, unpack
 from manyhands.transport.outcomes import FAILED, VALUE, unplain
 from manyhands.transport.serialize import loads
@@ -102,6 +102,7 @@ class Submissions:
         self._running: dict[int, Task] = {}  # those that wait for another try, too
         self._count = 0
         self._cost = 0.0
+        self._teller = Teller(self._take, pool.later)
         self._stream = pool.open(self._deliver, pool.size)
 
     def submit(self, task: Task) -> None:
@@ -232,6 +233,11 @@ class Submissions:
                 first.future.chunk = chunk
 
     def _deliver(self, event: Event) -> None:
+        """In the loop thread: something has come."""
+        if not self._teller.take(event):
+            self._take(event)
+
+    def _take(self, event: Event) -> None:
         if isinstance(event, Results):
             if event.outcomes and event.busy:
                 cost = event.busy / len(event.outcomes)
@@ -247,8 +253,6 @@ class Submissions:
                 task.heard(event)
         elif isinstance(event, Broken):
             self.fail(event.error)
-        elif isinstance(event, Said):
-            show(event)
         while self._pending and self._wants_more():
             self._post()
         with self._lock:

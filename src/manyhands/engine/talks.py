@@ -13,6 +13,7 @@ from manyhands.engine.process import end_process
 from manyhands.engine.streams import Broken, Crash, Results, Talk
 from manyhands.engine.submissions import EAGER, FULL, TALKS, resolve
 from manyhands.engine.talking import BEGUN, CONTROL
+from manyhands.engine.teller import Teller
 from manyhands.transport.errors import again, crash, unpack
 from manyhands.transport.frames import join
 from manyhands.transport.outcomes import FAILED, VALUE, unplain
@@ -94,6 +95,7 @@ class Dedicated:
         self._definition = definition
         self._frame = frame
         self._timeout = timeout
+        self._teller = Teller(self._take, pool.later)
         self._stream = pool.open(self._deliver, 1, reserved=True)
 
     def start(self) -> None:
@@ -119,6 +121,10 @@ class Dedicated:
             self._settle(-signal, error=WorkerCrashedError("the task was ended before it had begun"))
 
     def _deliver(self, event: Event) -> None:
+        if not self._teller.take(event):
+            self._take(event)
+
+    def _take(self, event: Event) -> None:
         if isinstance(event, Talk):
             self.talks.heard(event)
         elif isinstance(event, Results) and event.outcomes:

@@ -1,0 +1,76 @@
+"""Shows what single tasks say (prints, log records, warnings) in a thread of its own, and keeps it in order with their results.
+
+What shows it is other people's code, which may wait for a lock of theirs: not in the loop thread, which all of the pool waits
+for. (The tasks of a map are shown by the caller's own thread.) What comes after it, a result say, is handed on by the same
+thread, but not later than ``PATIENCE`` because of a handler that is stuck. The thread ends when there is nothing left.
+
+Used by ``submissions``.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+
+from manyhands.engine.host import show
+from manyhands.engine.streams import Said
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from manyhands.engine.streams import Event
+
+#: Nothing waits longer than so many seconds for what is shown before it.
+PATIENCE = 0.5
+
+
+class Teller:
+    """Shows, and hands on what comes after it.
+
+    Args:
+        hand_on: takes the other events.
+        later: has the loop thread do something after so many seconds.
+    """
+
+    def __init__(
+        self, hand_on: Callable[[Event], object], later: Callable[[float, Callable[[], object]], object]
+    ) -> None:
+        self._hand_on = hand_on
+        self._later = later
+        self._lock = threading.Lock()
+        self._queue: deque[Event] = deque()
+        self._at_work = False
+
+    def take(self, event: Event) -> bool:
+        """Take what is to be shown, and what comes after it; False: there is nothing that this event has to wait for."""
+        with self._lock:
+            if not self._at_work and not isinstance(event, Said):
+                return False
+            self._queue.append(event)
+            if not self._at_work:
+                self._at_work = True
+                threading.Thread(target=self._work, name="manyhands-teller", daemon=True).start()
+        if not isinstance(event, Said):
+            self._later(PATIENCE, lambda: self._overtake(event))
+        return True
+
+    def _work(self) -> None:
+        while True:
+            with self._lock:
+                if not self._queue:
+                    self._at_work = False
+                    return
+                event = self._queue.popleft()
+            if isinstance(event, Said):
+                show(event)
+            else:
+                self._hand_on(event)
+
+    def _overtake(self, event: Event) -> None:
+        """It has waited long enough."""
+        with self._lock:
+            if event not in self._queue:
+                return
+            self._queue.remove(event)
+        self._hand_on(event)
