@@ -108,7 +108,7 @@ def test_the_blocks_of_a_page_run_in_order_and_print_what_stands_under_them(
 
 
 def test_the_example_of_the_readme_runs_on_a_folder_of_texts(run_program: Program, tmp_path: Path) -> None:
-    first, _ = examples(ROOT / "README.md")
+    first, *_ = examples(ROOT / "README.md")
     (tmp_path / "run1").mkdir()
     for name, text in {"a.md": "one two", "b.md": "three"}.items():
         (tmp_path / "run1" / name).write_text(text, encoding="utf-8")
@@ -117,13 +117,21 @@ def test_the_example_of_the_readme_runs_on_a_folder_of_texts(run_program: Progra
 
 
 def test_the_other_calls_of_the_readme_run(run_program: Program) -> None:
-    _, second = examples(ROOT / "README.md")
+    _, second, _ = examples(ROOT / "README.md")
     given = "import asyncio\nfrom manyhands import parallel_map\nx, xs, stream, pairs = 1, [1, 2], iter([3]), [(1,), (2, 3.0)]\n"
     ran = run_program(
         f"{given}async def main():\n{textwrap.indent(second.source, '    ')}\nasyncio.run(main())\n"
     )
     assert (ran.code, ran.err) == (0, "")
     assert ran.out.endswith(": 2 items give the same here and in a worker\n")
+
+
+def test_the_jobs_of_the_readme_run(run_program: Program) -> None:
+    *_, third = examples(ROOT / "README.md")
+    ran = run_program(
+        f"from pathlib import Path\npath = Path('text')\n{third.source}", files={"text": "one two\nthree\n"}
+    )
+    assert (ran.code, ran.out, ran.err) == (0, "3\n2\n3\n", "")
 
 
 def test_every_python_block_belongs_to_a_page_that_is_run() -> None:
