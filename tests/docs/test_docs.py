@@ -260,7 +260,16 @@ def test_what_a_page_includes_is_there_and_not_empty(page: Path) -> None:
             assert any(line.strip() for line in lines[first:last])
 
 
-@pytest.mark.parametrize("module", ["engine/pool.py", "transport/journal.py", "scheduling/chunks.py"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "engine/pool.py",
+        "engine/talking.py",
+        "transport/journal.py",
+        "scheduling/chunks.py",
+        "scheduling/streaming.py",
+    ],
+)
 def test_drawings_and_figures_are_those_of_the_modules(module: str) -> None:
     files = [path for path, _ in inclusions(DOCS / "how-it-works.md")]
     assert ROOT / "src" / "manyhands" / module in files
@@ -291,7 +300,7 @@ def test_the_attributes_of_a_difference_are_those_of_the_code() -> None:
 
 def test_the_glossary_has_the_words_of_the_project() -> None:
     text = (DOCS / "glossary.md").read_text(encoding="utf-8")
-    words = ["call", "task", "chunk", "worker", "pool", "backend", "channel", "journal"]
+    words = ["call", "task", "chunk", "worker", "pool", "backend", "channel", "journal", "stream", "port"]
     assert [
         word for word in [*words, "template process"] if not re.search(rf"^{word}$", text, re.MULTILINE)
     ] == []
