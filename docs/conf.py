@@ -31,4 +31,8 @@ nitpicky = True
 nitpick_ignore_regex = [
     (r"py:.*", r"(?!manyhands\b).*"),
     (r"py:.*", r"manyhands\..*\.[A-Z]_?"),  # type variables
+    (
+        r"py:.*",
+        r"manyhands\..*\.(Producer|Dedicated)",
+    ),  # what streams and running tasks are made of, not by users
 ]

@@ -1,7 +1,8 @@
-"""Some tasks fail: see which one and why, collect all failures, skip them, try them again."""
+"""Some tasks fail: see which one and why, collect all failures, skip them, replace them, try them again."""
 
 import sys
 import sysconfig
+import tempfile
 import traceback
 from concurrent.futures import as_completed
 from pathlib import Path
@@ -28,29 +29,42 @@ except UnicodeDecodeError as error:
         traceback.print_exc()
 
 
-# Results and exceptions side by side: a function that returns its exception instead of raising it.
-@parallel_map
-def attempt(path: Path, encoding: str = "ascii") -> int | UnicodeError:
-    """Return how many characters a file has, or why nobody can say."""
-    try:
-        return letters(path, encoding=encoding)
-    except UnicodeError as error:
-        return error
-
-
-outcomes = dict(zip(paths, attempt.map(paths), strict=True))
-failed = [path for path, outcome in outcomes.items() if isinstance(outcome, UnicodeError)]
-print(f"{len(failed)} of {len(paths)} files are not ASCII: {', '.join(path.name for path in failed)}")
+# Results and failures side by side: every task runs, and a Failure stands where there is no result.
+collecting = letters.options(on_error="collect")
+results = collecting.map(paths)
+failed = [failure.item for failure in results.errors]
+print(f"{len(failed)} of {len(results)} files are not ASCII: {', '.join(path.name for path in failed)}")
+print(f"{sum(results.values)} characters in the others")
+try:
+    results.raise_all()
+except* UnicodeDecodeError as group:
+    print(f"all of them together: {len(group.exceptions)}")
 
 # Leave them out.
-sizes = [outcome for outcome in outcomes.values() if not isinstance(outcome, UnicodeError)]
-print(f"{sum(sizes)} characters in the others")
+print(f"skipped: {len(paths) - len(letters.options(on_error='skip').map(paths))}")
+
+# Put something else in their place: here what another encoding says. The function runs in this process.
+mended = letters.options(on_error=lambda failure: letters(failure.item, encoding="utf-8")).map(paths)
+print(f"mended: {len(mended) == len(paths)}, {sum(mended) > sum(results.values)}")
 
 # Try them again, in another way, until nothing is left or nothing more comes to mind.
 for encoding in ("utf-16", "utf-8"):
-    outcomes.update(zip(failed, attempt.map(failed, encoding=encoding), strict=True))
-    failed = [path for path in failed if isinstance(outcomes[path], UnicodeError)]
+    failed = [failure.item for failure in collecting.map(failed, encoding=encoding).errors]
     print(f"{encoding}: {len(failed)} files left")
+
+
+# Try them again in the same way: for what fails by chance, such as a network.
+@parallel_map(retries=2, retry_on=ConnectionError, backoff=0.01)
+def ask(path: Path) -> str:
+    """Fail the first time."""
+    if path.exists():
+        return "an answer"
+    path.touch()
+    raise ConnectionError("no answer")
+
+
+with tempfile.TemporaryDirectory() as folder:
+    print("retried:", ask.map([Path(folder, "one"), Path(folder, "two")]))
 
 # One future for each task: nothing is raised before it is asked for, and each failure is handled when it comes.
 futures = {letters.submit(path): path for path in paths[-20:]}

@@ -85,7 +85,8 @@ def same(wanted: str, got: str) -> bool:
 
 def run_page(path: Path, run_program: Program) -> None:
     parts = examples(path)
-    ran = run_program(script(parts))
+    # The pages show what is seen without tblib, which the tests have.
+    ran = run_program(script(parts), files={"tblib.py": "raise ImportError"})
     outputs = ran.out.split(f"{BETWEEN}\n")
     assert (ran.code, ran.err) == (0, ""), (
         f"{path.name}, in the block after that which printed {outputs[-2:]}:\n{ran.err}"
@@ -107,7 +108,7 @@ def test_the_blocks_of_a_page_run_in_order_and_print_what_stands_under_them(
 
 
 def test_the_example_of_the_readme_runs_on_a_folder_of_texts(run_program: Program, tmp_path: Path) -> None:
-    first, _ = examples(ROOT / "README.md")
+    first, *_ = examples(ROOT / "README.md")
     (tmp_path / "run1").mkdir()
     for name, text in {"a.md": "one two", "b.md": "three"}.items():
         (tmp_path / "run1" / name).write_text(text, encoding="utf-8")
@@ -116,13 +117,21 @@ def test_the_example_of_the_readme_runs_on_a_folder_of_texts(run_program: Progra
 
 
 def test_the_other_calls_of_the_readme_run(run_program: Program) -> None:
-    _, second = examples(ROOT / "README.md")
+    _, second, _ = examples(ROOT / "README.md")
     given = "import asyncio\nfrom manyhands import parallel_map\nx, xs, stream, pairs = 1, [1, 2], iter([3]), [(1,), (2, 3.0)]\n"
     ran = run_program(
         f"{given}async def main():\n{textwrap.indent(second.source, '    ')}\nasyncio.run(main())\n"
     )
     assert (ran.code, ran.err) == (0, "")
     assert ran.out.endswith(": 2 items give the same here and in a worker\n")
+
+
+def test_the_jobs_of_the_readme_run(run_program: Program) -> None:
+    *_, third = examples(ROOT / "README.md")
+    ran = run_program(
+        f"from pathlib import Path\npath = Path('text')\n{third.source}", files={"text": "one two\nthree\n"}
+    )
+    assert (ran.code, ran.out, ran.err) == (0, "3\n2\n3\n", "")
 
 
 def test_every_python_block_belongs_to_a_page_that_is_run() -> None:
@@ -251,7 +260,16 @@ def test_what_a_page_includes_is_there_and_not_empty(page: Path) -> None:
             assert any(line.strip() for line in lines[first:last])
 
 
-@pytest.mark.parametrize("module", ["engine/pool.py", "transport/journal.py", "scheduling/chunks.py"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "engine/pool.py",
+        "engine/talking.py",
+        "transport/journal.py",
+        "scheduling/chunks.py",
+        "scheduling/streaming.py",
+    ],
+)
 def test_drawings_and_figures_are_those_of_the_modules(module: str) -> None:
     files = [path for path, _ in inclusions(DOCS / "how-it-works.md")]
     assert ROOT / "src" / "manyhands" / module in files
@@ -261,7 +279,8 @@ def test_the_table_of_options_is_that_of_the_code() -> None:
     rows = re.findall(
         r"^\| `(\w+)` \| `([^`]+)` \|", (DOCS / "reference.md").read_text(encoding="utf-8"), re.MULTILINE
     )
-    assert dict(rows) == {name: repr(value) for name, value in Options().as_dict().items()}
+    defaults = {name: repr(value) for name, value in Options().as_dict().items()}
+    assert dict(rows) == {**defaults, "retry_on": "Exception"}
 
 
 def test_the_reference_has_every_public_name() -> None:
@@ -281,7 +300,7 @@ def test_the_attributes_of_a_difference_are_those_of_the_code() -> None:
 
 def test_the_glossary_has_the_words_of_the_project() -> None:
     text = (DOCS / "glossary.md").read_text(encoding="utf-8")
-    words = ["call", "task", "chunk", "worker", "pool", "backend", "channel", "journal"]
+    words = ["call", "task", "chunk", "worker", "pool", "backend", "channel", "journal", "stream", "port"]
     assert [
         word for word in [*words, "template process"] if not re.search(rf"^{word}$", text, re.MULTILINE)
     ] == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,10 @@ OURS = sorted(RECIPES.glob("*.py"))
 THEIRS = sorted((RECIPES / "standard_library").glob("*.py"))
 
 #: Of these, each line that the standard library's program prints is printed by ours as well.
-SAME = ["over_a_list", "several_arguments", "streams", "chunks", "failures", "checkpoints"]
+SAME = [
+    "over_a_list", "several_arguments", "streams", "chunks", "failures", "checkpoints", "one_job", "set_up", "good_order",
+    "pipelines", "conversations", "debugging",
+]  # fmt: skip
 
 
 #: What programs have printed: each is run once.
@@ -121,3 +125,50 @@ def test_a_checkpoint_of_another_function_is_refused(run_program: Program) -> No
     said = run("checkpoints", run_program)
     assert "second run: 400 results, of which at least 250 were there: True" in said
     assert said[-1].startswith("divisors.db holds results of divisors, not of abs.")
+
+
+def test_failures_are_collected_skipped_replaced_and_tried_again(run_program: Program) -> None:
+    said = run("failures", run_program)
+    found = re.match(r"(\d+) of \d+ files are not ASCII", said[2])
+    assert found is not None
+    assert f"all of them together: {found[1]}" in said
+    assert f"skipped: {found[1]}" in said
+    assert "mended: True, True" in said
+    assert "retried: ['an answer', 'an answer']" in said
+
+
+def test_callbacks_hear_of_results_and_failures_and_a_timeout_ends_the_call(run_program: Program) -> None:
+    said = run("one_at_a_time", run_program)
+    assert "sizes: [3, 7, 13] failures: ['seven']" in said
+    assert said[-3:] == ["not yet", "awake", "the task ran longer than its timeout of 0.1 s"]
+
+
+def test_a_task_that_crashes_hangs_or_eats_the_memory_fails_alone(run_program: Program) -> None:
+    said = run("crashes", run_program)
+    assert said == [
+        "done: ['one', 'two', 'three', 'four']",
+        "crash: exit code -9",
+        "leave: exit code 3",
+        "hang: not done after 0.5 s",
+        "spin: not done after 0.5 s",
+        "eat: MemoryError",
+        "in time: 4 too late: [3600]",
+        "done after 3 tries",
+    ]
+    theirs = run("standard_library/crashes", run_program)
+    assert theirs[1:] == [line for line in said if not line.startswith("in time")]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="where a worker is, is known on Linux")
+def test_a_timeout_says_where_the_task_was(run_program: Program) -> None:
+    for name, function in (("crashes", "task"), ("debugging", "collatz|stuck")):
+        assert re.search(
+            rf'^measured: File ".*", line \d+ in ({function})$', printed(name, run_program), re.MULTILINE
+        )
+
+
+def test_debugging_shows_the_item_and_the_variables(run_program: Program) -> None:
+    said = run("debugging", run_program)
+    assert "manyhands: item 2: ratio((1, 0))" in said
+    assert "in ratio {'pair': (1, 0), 'above': 1, 'below': 0}" in said
+    assert said[-1] == "ratio: 2 items give the same here and in a worker"
