@@ -286,7 +286,7 @@ class ParallelFunction(Decorated, Generic[P, R]):
         from manyhands.scheduling import single
 
         settings = self.settings
-        if settings.backend == "serial" or inside_worker():
+        if settings.backend == "serial" or (inside_worker() and not settings.limited):
             return single.done_here(self, args, kwargs)
         if settings.backend == "threads":
             from manyhands.backends.threads import executor
@@ -473,7 +473,7 @@ class ParallelFunction(Decorated, Generic[P, R]):
             source = Source(iterables, star=star)
         if (
             settings.backend == "serial"
-            or inside_worker()
+            or (inside_worker() and not settings.limited)
             or (source.total is not None and source.total < 2 and not (away or settings.isolated))
         ):
             backend = None

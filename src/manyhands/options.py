@@ -126,6 +126,16 @@ class Options:
         return any(option is not None for option in asked)
 
     @property
+    def limited(self) -> bool:
+        """Whether tasks are limited in time or memory, which only another process can see to.
+
+        Example:
+            >>> Options(timeout=1).limited
+            True
+        """
+        return any(limit is not None for limit in (self.timeout, self.deadline, self.memory_limit))
+
+    @property
     def simple(self) -> bool:
         """Whether nothing is asked for that a plain loop does not do by itself.
 

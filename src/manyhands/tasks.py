@@ -168,7 +168,7 @@ class ProcessTask(Decorated, Generic[P, R]):
     def _here(self) -> bool:
         """Whether a call runs right here: for debugging, or because this is a worker already."""
         settings = self.settings
-        return settings.backend == "serial" or (inside_worker() and not settings.isolated)
+        return settings.backend == "serial" or (inside_worker() and not settings.limited)
 
     @property
     def _generates(self) -> bool:

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 #: The worker's word for: send results as they come, not only when there are many.
 EAGER = 16
 
+#: Tasks that run by themselves have so many seconds to stop when the program ends.
+STOP_WITHIN = 1.0
+
 _pools: dict[tuple[Any, ...], Pool] = {}
 _missed = 0.0
 _lock = _thread.allocate_lock()
@@ -208,6 +211,11 @@ def shutdown() -> None:
         _pools.clear()
         submissions = list(_submissions.values())
         _submissions.clear()
+    import sys
+
+    talks = sys.modules.get("manyhands.engine.talks")
+    if talks is not None:
+        talks.ask_all_to_stop(STOP_WITHIN)
     for each in submissions:
         each.wait()
     for pool in pools:

@@ -145,6 +145,7 @@ class Mail:
         except EOFError:
             return False
         except (wire.BrokenChannel, OSError, ValueError):
+            worker.fault = "sent something that is no message, and was ended"
             if worker.pid:
                 end_process(worker.pid)
             return False

@@ -259,10 +259,10 @@ class Pool(Staff):
                 index, worker.pid, exitcode, worker.peak, timeout=chunk.timeout, stack=worker.stack()
             )
         killed = None
-        if exitcode == -9 and self._starved is not None:
+        if exitcode == -9 and not worker.fault and self._starved is not None:
             now = starved() or 0
             killed, self._starved = now - self._starved, now
-        return Crash(index, worker.pid, exitcode, worker.peak, killed)
+        return Crash(index, worker.pid, exitcode, worker.peak, killed, fault=worker.fault)
 
     def _break(self, error: Exception) -> None:
         """Give everybody who waits the error."""

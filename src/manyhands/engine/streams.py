@@ -128,13 +128,14 @@ class Crash:
         starved: so many processes were killed for want of memory since the pool began; None: cannot be told.
         timeout: the limit that the task has passed, seconds; None: it was not that.
         stack: where the worker was then, if that could be had.
+        fault: why the pool has ended it, in words; empty: it has not.
     """
 
-    __slots__ = ("exitcode", "index", "peak", "pid", "stack", "starved", "timeout")
+    __slots__ = ("exitcode", "fault", "index", "peak", "pid", "stack", "starved", "timeout")
 
     def __init__(
         self, index: int, pid: int, exitcode: int | None, peak: int = 0, starved: int | None = None,
-        timeout: float | None = None, stack: str = "",
+        timeout: float | None = None, stack: str = "", fault: str = "",
     ) -> None:  # fmt: skip
         self.index = index
         self.pid = pid
@@ -143,6 +144,7 @@ class Crash:
         self.starved = starved
         self.timeout = timeout
         self.stack = stack
+        self.fault = fault
 
 
 class Talk:

@@ -42,7 +42,7 @@ class Task:
         frame: the arguments, as bytes.
         timeout: seconds that it may take in its worker, or None.
         retries: when it is tried again, or None.
-        explain: adds to its exception which task it was; called with the exception and the worker's pid.
+        explain: adds to its exception which task it was; called with the exception and the worker's pid, or None.
         heard: takes what it says while it runs (``Talk``); None: it says nothing. It travels alone, then.
     """
 
@@ -60,7 +60,7 @@ class Task:
 
     def __init__(
         self, future: TaskFuture, definition: Definition, frame: bytes, timeout: float | None = None,
-        retries: Retries | None = None, explain: Callable[[BaseException, int], object] | None = None,
+        retries: Retries | None = None, explain: Callable[[BaseException, int | None], object] | None = None,
         heard: Callable[[Talk], object] | None = None,
     ) -> None:  # fmt: skip
         self.future = future
@@ -167,8 +167,12 @@ class Submissions:
             if not task.future.done():
                 from manyhands.exceptions import TaskTimeoutError
 
-                words = f"the call took longer than its deadline of {deadline:g} s"
-                self.end(task.future, TaskTimeoutError(words, limit=deadline))
+                error = TaskTimeoutError(
+                    f"the call took longer than its deadline of {deadline:g} s", limit=deadline
+                )
+                if task.explain is not None:
+                    task.explain(error, None)
+                self.end(task.future, error)
 
         self._pool.later(deadline, over)
 

@@ -6,13 +6,15 @@ task says is heard in the loop thread.
 
 from __future__ import annotations
 
+import os
 import threading
-from concurrent.futures import Future
+import weakref
+from concurrent.futures import Future, wait
 
 from manyhands.engine.process import end_process
 from manyhands.engine.streams import Broken, Crash, Results, Talk
 from manyhands.engine.submissions import EAGER, FULL, TALKS, resolve
-from manyhands.engine.talking import BEGUN, CONTROL
+from manyhands.engine.talking import BEGUN, CLOSE, CONTROL, OUT, STOP
 from manyhands.engine.teller import Teller
 from manyhands.transport.errors import again, crash, unpack
 from manyhands.transport.frames import join
@@ -72,6 +74,23 @@ class Talks:
             self.ports[event.port](event)
 
 
+#: Those that may still run.
+_live: weakref.WeakSet[Dedicated] = weakref.WeakSet()
+
+
+def ask_all_to_stop(grace: float) -> None:
+    """Tell tasks that run by themselves, or stream, that the program is about to end, and give them a moment.
+
+    Args:
+        grace: seconds, for all of them together.
+    """
+    tasks = [task for task in _live if not task.future.done()]
+    for task in tasks:
+        task.talks.say(CONTROL, STOP)
+        task.talks.say(OUT, CLOSE)
+    wait([task.future for task in tasks], grace)
+
+
 class Dedicated:
     """One task in a worker that is reserved for it; its outcome is in ``future``.
 
@@ -85,11 +104,12 @@ class Dedicated:
 
     def __init__(
         self, pool: Pool, definition: Definition, frame: bytes, timeout: float | None,
-        explain: Callable[[BaseException, int], object],
+        explain: Callable[[BaseException, int | None], object],
     ) -> None:  # fmt: skip
         self.future: Future[Any] = Future()
         self.future.set_running_or_notify_cancel()
         self.talks = Talks(pool)
+        self._pool = pool
         self.exitcode: int | None = None
         self._explain = explain
         self._definition = definition
@@ -97,10 +117,27 @@ class Dedicated:
         self._timeout = timeout
         self._teller = Teller(self._take, pool.later)
         self._stream = pool.open(self._deliver, 1, reserved=True)
+        _live.add(self)
 
     def start(self) -> None:
         """Send it on its way, when all who are to hear it are there."""
         self._stream.post(self._definition, join([self._frame]), FULL | EAGER | TALKS, 1, 0, self._timeout)
+
+    def expire(self, deadline: float) -> None:
+        """End it if it has no outcome in so many seconds."""
+
+        def over() -> None:
+            if not self.future.done():
+                from manyhands.exceptions import TaskTimeoutError
+
+                error = TaskTimeoutError(
+                    f"the call took longer than its deadline of {deadline:g} s", limit=deadline
+                )
+                self._explain(error, self.pid)
+                self._stream.close(kill=True)
+                self._settle(-9, error=error)
+
+        self._pool.later(deadline, over)
 
     @property
     def pid(self) -> int | None:
@@ -113,6 +150,7 @@ class Dedicated:
         chunk = self.talks.chunk
         worker = chunk.worker if chunk is not None else None
         if worker is not None and worker.chunk is chunk and not self.future.done():
+            worker.fault = "was ended by its caller"
             end_process(worker.pid, signal)
         elif not self.future.done():
             self._stream.close(kill=True)
@@ -154,3 +192,11 @@ class Dedicated:
         self._stream.close()
         self.talks.begun.set()  # those who wait for that need wait no longer
         resolve(self.future, value, error)
+
+
+def _after_fork_in_child() -> None:
+    _live.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

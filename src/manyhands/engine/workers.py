@@ -54,6 +54,7 @@ class WorkerHandle:
         self.told = b""  # what it knows of its host
         self.alarm = NEVER  # when somebody next looks whether its task has run too long
         self.expired: int | None = None  # the task of its chunk whose time is over, so that it is ended
+        self.fault = ""  # why the pool has ended it, if it has
         self.peak = 0  # bytes, known when it has ended
         self._known: OrderedDict[int, None] = OrderedDict()
         self._journal: Journal | None = None

@@ -460,14 +460,27 @@ class Call:
                     continue
                 return
             items = items[:]
-            start = perf_counter()
-            packed, size = line.pack(items)
-            planner.packed(len(items), perf_counter() - start, size)
-            self.ledger.sent(index, items)
-            self._out += len(items)
-            line.send(packed, len(items), index, self.timeout)
+            try:
+                self._send(line, index, items)
+            except Exception as error:  # one of them cannot travel
+                if not pull or (self.ledger.policy is None and not self.lazy):
+                    raise
+                if len(items) == 1:
+                    self.ledger.fail(index, items[0], error, HERE)
+                    return
+                for place, item in enumerate(items, index):  # it is not known which
+                    source.give_back(place, [item])
             if pull and not self._inbox.empty():
                 return  # results first: an input that takes its time must not hold them back
+
+    def _send(self, line: Line, index: int, items: Sequence[Any]) -> None:
+        """Hand over one chunk."""
+        start = perf_counter()
+        packed, size = line.pack(items)
+        self.planner.packed(len(items), perf_counter() - start, size)
+        self.ledger.sent(index, items)
+        self._out += len(items)
+        line.send(packed, len(items), index, self.timeout)
 
     def _wait(self) -> None:
         """Wait for something to come, when nothing else can be done."""

@@ -253,6 +253,14 @@ def _dedicated(function: Decorated, shipped: Any, args: tuple[Any, ...], kwargs:
     from manyhands.engine.talks import Dedicated
 
     settings = function.settings
+    if settings.retries or settings.on_error != "raise":
+        from manyhands.exceptions import OptionsError
+
+        name = "retries" if settings.retries else "on_error"
+        raise OptionsError(
+            f"{function._name()} has {name}={getattr(settings, name)!r}, which means nothing for a task that runs by itself or "
+            f"streams: what it has done cannot be done over; use .options({name}={0 if settings.retries else 'raise'!r})"
+        )
     backend = Processes(settings)
     pool = backend.pool()
     pool.start()
@@ -271,6 +279,10 @@ def _dedicated(function: Decorated, shipped: Any, args: tuple[Any, ...], kwargs:
         failed.result()
     assert packed is not None
     task = Dedicated(pool, *packed, settings.timeout, _explain(function, args, kwargs))
+    if settings.deadline is not None:
+        task.expire(settings.deadline)
+    if settings.on_result is not None or settings.on_error_callback is not None:
+        _answered(task.future, settings, args, kwargs)
     if streams:
         from manyhands.scheduling.streaming import connect
 
@@ -295,12 +307,13 @@ class _connecting:  # noqa: N801 - a context manager
 
 def _explain(
     function: Decorated, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Callable[[BaseException, int], object]:
+) -> Callable[[BaseException, int | None], object]:
     """What adds to an exception which call it was."""
 
-    def explain(error: BaseException, worker: int) -> None:
+    def explain(error: BaseException, worker: int | None) -> None:
         from manyhands.scheduling.failures import note
 
-        note(error, None, function._name(), (args, kwargs), 2, f"in worker {worker}")
+        where = "not done" if worker is None else f"in worker {worker}"
+        note(error, None, function._name(), (args, kwargs), 2, where)
 
     return explain

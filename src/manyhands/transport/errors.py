@@ -293,7 +293,7 @@ def crash(event: Any) -> BaseException:
             pid=event.pid,
         )
     return WorkerCrashedError(
-        f"worker {event.pid} {ending(event.exitcode)}{_starved(event)} while it ran this task{peak}; "
+        f"worker {event.pid} {event.fault or ending(event.exitcode)}{_starved(event)} while it ran this task{peak}; "
         "the other tasks are not affected",
         pid=event.pid,
         exitcode=event.exitcode,
@@ -308,7 +308,7 @@ def _without_ours(stack: str) -> str:
     for line in stack.splitlines():
         if not line.startswith("  File"):  # the head of a thread, or the list of extension modules at the end
             ours = not line.endswith("(most recent call first):")
-        ours = ours or f"{_OWN}worker.py" in line
+        ours = ours or _OWN in line
         if not ours:
             lines.append(line)
     return "\n".join(lines)

@@ -59,7 +59,7 @@ def refuse(obj: object, root: str, cause: BaseException, dumps: Dumps) -> Unpick
 
     Args:
         obj: the object.
-        root: what to call it, such as ``args[0]``; ``the result`` when it is on its way back.
+        root: what to call it, such as ``args[0]``; ``the result`` or ``the item`` when it is on its way back.
         cause: what pickling it has raised; becomes the error's cause.
         dumps: as for ``explain``.
 
@@ -73,7 +73,7 @@ def refuse(obj: object, root: str, cause: BaseException, dumps: Dumps) -> Unpick
         (TypeError: cannot pickle 'generator' object)
     """
     path, part, error = _find(obj, root, dumps, cause)
-    where = "return from a worker" if root.startswith("the result") else "send to a worker"
+    where = "return from a worker" if root.startswith(("the result", "the item")) else "send to a worker"
     deep = _is_too_deep(error)
     todo = "Pass it in a flatter form, such as a list of its nodes" if deep else advice(part)
     text = f"cannot {where}: {path}: {_words(part, error)}{f'. {todo}' if todo else ''}.\n({_said(error)})"
