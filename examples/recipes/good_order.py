@@ -53,15 +53,15 @@ print("left:", task.result())
 
 # Ctrl-C ends the call at once, wherever it is. What was done by then is not lost.
 def interrupt(result: int) -> None:
-    """Press Ctrl-C when three tasks are done and the result of the fourth has just come."""
-    if result == 4:
+    """Press Ctrl-C when three tasks are done."""
+    if result == 3:
         signal.raise_signal(signal.SIGINT)
 
 
 @parallel_map(max_workers=1, chunksize=1, timeout=60, on_result=interrupt)
 def slowly(number: int) -> int:
     """Take a while, and the longer the later."""
-    time.sleep(0.01 if number <= 4 else 60)
+    time.sleep(0.01 if number <= 3 else 60)
     return number
 
 
