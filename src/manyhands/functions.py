@@ -9,7 +9,8 @@ from __future__ import annotations
 from manyhands.backends import make
 from manyhands.decorated import Decorated, inside_worker
 from manyhands.options import Options, validated
-from manyhands.scheduling.call import CHEAP, Call, Carried, Job
+from manyhands.scheduling.call import CHEAP, Call, Carried
+from manyhands.scheduling.job import Job
 from manyhands.scheduling.source import PLAIN, Source
 
 TYPE_CHECKING = False

@@ -37,12 +37,10 @@ from manyhands.engine.authkey import authkey
 from manyhands.engine.host import show, surroundings
 from manyhands.engine.interrupts import HeldBack
 from manyhands.engine.memory import starved
-from manyhands.engine.moving import cut, look_again, work_left, worth_moving
 from manyhands.engine.process import end_process, module_path
-from manyhands.engine.staff import Staff
+from manyhands.engine.shares import Shares
 from manyhands.engine.streams import Broken, Changed, Chunk, Crash, Results, Said, Stream, Talk
 from manyhands.engine.worker import MUTATED
-from manyhands.engine.workers import NEVER
 from manyhands.transport import channel as wire
 from manyhands.transport.outcomes import Outcomes
 
@@ -50,7 +48,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from manyhands.engine.loop import Timer
     from manyhands.engine.streams import Deliver, Event
     from manyhands.engine.workers import WorkerHandle
     from manyhands.transport.channel import Message
@@ -60,11 +57,8 @@ PATIENCE = 3
 #: A task whose call was abandoned may run on for so many seconds; the loop would not have begun it at all.
 GRACE = 1.0
 
-#: A worker has so many seconds to say where it is, then it is ended.
-STACK_WITHIN = 0.02
 
-
-class Pool(Staff):
+class Pool(Shares):
     """Workers, and the chunks that they run. Starts with the first call of ``open``.
 
     Args:
@@ -86,7 +80,6 @@ class Pool(Staff):
         super().__init__(size, start_method, initializer, max_tasks, memory_limit)
         self._streams: deque[Stream] = deque()
         self._chunks = itertools.count(1)
-        self._moving: Timer | None = None
         self._handing: WorkerHandle | None = None  # the worker that is being sent a chunk
 
     # any thread
@@ -399,107 +392,3 @@ class Pool(Staff):
         if chunk.timeout is not None:
             self._set_alarm(worker, chunk.sent_at + chunk.timeout)
         self._flush(worker)
-
-    # the loop thread: tasks whose time is limited
-
-    def _set_alarm(self, worker: WorkerHandle, when: float) -> None:
-        """Have somebody look at a worker at that time, or before."""
-        if when < worker.alarm:
-            assert self._loop is not None
-            worker.alarm = when
-            self._loop.call_later(when - monotonic(), lambda: self._check_time(worker))
-
-    def _check_time(self, worker: WorkerHandle) -> None:
-        """Has the task of a worker run too long?"""
-        worker.alarm = NEVER
-        chunk = worker.chunk
-        if chunk is None or chunk.timeout is None or worker.gone or worker.expired is not None:
-            return
-        running, now = worker.running(chunk), monotonic()
-        if running is not None and running[1] <= now:
-            self._expire(worker, running[0])
-        elif running is not None and running[2]:
-            self._set_alarm(worker, running[1])
-        else:  # it is between two of them, or about to begin
-            self._set_alarm(worker, now + chunk.timeout)
-
-    def _expire(self, worker: WorkerHandle, task: int) -> None:
-        """The time of a task is over: have the worker say where it is, then end both; nothing else begins there.
-
-        That is its end even if it returns in the meantime: the signal by which the worker is asked may have helped it out of
-        the system call it was stuck in.
-        """
-        assert self._loop is not None
-        worker.expired = task
-        worker.retired = True
-        worker.limit(task + 1)
-        worker.ask_stack()
-
-        def end() -> None:
-            if worker.serial in self._workers and worker.pid:
-                end_process(worker.pid)
-
-        self._loop.call_later(STACK_WITHIN, end)
-
-    # the loop thread: parts of chunks to workers that have none
-
-    def _look_for_work(self) -> None:
-        """Workers are idle and nothing is ready: take a part of the chunk that has most left to do."""
-        if self._moving is not None:
-            return
-        now, later = monotonic(), NEVER
-        best: tuple[float, WorkerHandle] | None = None
-        for worker in self._workers.values():
-            chunk = worker.chunk
-            if (
-                chunk is None
-                or worker.expired is not None
-                or chunk.owner.closed
-                or chunk.owner.in_flight >= chunk.owner.limit
-            ):
-                continue
-            begun = worker.begun(chunk)
-            if begun >= chunk.stop or chunk.stop - chunk.first < 2:
-                continue
-            figures = (
-                begun - chunk.first,
-                chunk.stop - chunk.first,
-                now - chunk.sent_at,
-                chunk.pace(begun, now),
-            )
-            if worth_moving(*figures):
-                left = work_left(*figures)
-                if best is None or left > best[0]:
-                    best = (left, worker)
-            else:
-                later = min(later, look_again(now - chunk.sent_at))
-        assert self._loop is not None
-        if best is not None:
-            self._move(best[1])
-        elif later < NEVER:  # too early to tell
-            self._moving = self._loop.call_later(later, self._look_again)
-
-    def _look_again(self) -> None:
-        self._moving = None
-        self._dispatch()
-
-    def _move(self, worker: WorkerHandle) -> None:
-        """Take the second part of what a worker has not begun."""
-        chunk = worker.chunk
-        assert chunk is not None
-        assert self._loop is not None
-        place = cut(worker.begun(chunk), chunk.stop, len(self._idle))
-        worker.limit(place)
-
-        def check() -> None:
-            # A millisecond later every store of the worker has been seen; see transport.journal.
-            self._moving = None
-            if worker.chunk is chunk and worker.begun(chunk) <= place < chunk.stop:
-                rest, chunk.stop = chunk.part(place, chunk.stop), place
-                if not chunk.owner.closed:
-                    share = max(1, -(-(rest.stop - rest.first) // max(1, len(self._idle))))
-                    for first in range(rest.first, rest.stop, share):
-                        chunk.owner.ready.append(rest.part(first, min(first + share, rest.stop)))
-            self._dispatch()
-
-        self._moving = self._loop.call_later(0.001, check)

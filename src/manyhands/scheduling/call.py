@@ -10,85 +10,33 @@ A call begins here: the caller's thread runs tasks itself, a few at first, and m
 when the workers would be quicker; then chunks go there, and the caller only feeds and collects. While the workers are
 starting the caller goes on running tasks. A watch (``watch``) engages the workers when a task here takes too long.
 
-What is out, done and failed is in the ``ledger``, which also knows what the caller gets next.
+``feeding`` is the way there, ``arriving`` the way back; what is out, done and failed is in the ``ledger``, which also knows
+what the caller gets next.
 """
 
 from __future__ import annotations
 
-import _thread
-from time import monotonic, perf_counter, sleep
+from time import monotonic, perf_counter
 
+from manyhands.scheduling.arriving import Arriving
 from manyhands.scheduling.batch import Batch
-from manyhands.scheduling.chunks import LOOK, Planner
-from manyhands.scheduling.ledger import Ledger
+from manyhands.scheduling.chunks import LOOK
+from manyhands.scheduling.feeding import QUICK
+from manyhands.scheduling.job import HERE, note_here
 from manyhands.scheduling.watch import PATIENCE, Watch
-from manyhands.transport.outcomes import FAILED, VALUE, unplain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from typing import Any
 
-    from manyhands.backends import Backend, Line
-    from manyhands.engine.streams import Event
-    from manyhands.engine.ways import Way
-    from manyhands.scheduling.policy import Policy
-    from manyhands.scheduling.source import Source
 
-#: Where ``imap`` has no ``buffersize``, results may wait for their consumer up to so many tasks, or what so many
-#: chunks for each worker hold, whichever is more.
-WINDOW_TASKS, WINDOW_CHUNKS = 64, 4
-#: ... but no more than the workers do in so many seconds, nor than so many bytes, unless that would leave a worker idle.
-WINDOW_TIME = 0.25
-WINDOW_BYTES = 64 << 20
-#: An iterator that takes longer than this to give a few items is not asked for more than needed.
-QUICK = 0.000_200
 #: Tasks this cheap, all together, are not worth a watch: seconds.
 TRIFLE = 0.000_100
 #: The watch looks at least this often, in seconds, while nothing happens here.
 DOZE = 0.1
 #: Below this many seconds a task, the loop itself counts: the quickest form of it is used.
 CHEAP = 0.000_002
-#: Where a task ran, in words.
-HERE = "in the caller's process"
-#: More results than anybody can wait for.
-_END = 1 << 62
-
-
-class Job:
-    """What a call does with each item: the function in its two forms, and what is known of it.
-
-    Args:
-        function: the plain function, to call here.
-        shipped: gives what is sent to workers in its place (itself, or what refers to it).
-        constants: keywords that are the same for every task.
-        shape: how an item becomes arguments: 0 ``f(item)``, 1 ``f(*item)``.
-        memory: remembers across calls what a task cost, in its attribute ``cost``, and in ``deadly`` that one has ended its
-            process.
-        way: how tasks are run, if there is more to that than calling the function; see ``engine.ways``.
-    """
-
-    __slots__ = ("constants", "function", "here", "memory", "name", "shape", "shipped", "way")
-
-    def __init__(
-        self, function: Callable[..., Any], shipped: Any, constants: dict[str, Any], shape: int, memory: Any,
-        way: Way | None = None,
-    ) -> None:  # fmt: skip
-        self.function = function
-        self.shipped = shipped
-        self.constants = constants
-        self.shape = shape
-        self.memory = memory
-        self.way = way
-        self.name = getattr(function, "__qualname__", None) or type(function).__name__
-        if constants and shape:
-            self.here: Callable[[Any], Any] = lambda item: function(*item, **constants)
-        elif constants:
-            self.here = lambda item: function(item, **constants)
-        elif shape:
-            self.here = lambda item: function(*item)
-        else:
-            self.here = function
 
 
 class Carried(Exception):  # noqa: N818 - it never gets further than the method that asked for the results
@@ -103,7 +51,7 @@ class Stopped(BaseException):
     """The call was stopped from another thread."""
 
 
-class Call:
+class Call(Arriving):
     """One call on its way; ``runs`` does it.
 
     Args:
@@ -119,37 +67,6 @@ class Call:
         timeout: seconds that each task may take, or None.
         deadline: seconds from now that the call may take, or None.
     """
-
-    def __init__(
-        self, job: Job, source: Source, backend: Backend | None, *, chunksize: int | None = None, window: int | None = None,
-        lazy: bool = False, away: bool = False, ordered: bool = True, policy: Policy | None = None,
-        timeout: float | None = None, deadline: float | None = None,
-    ) -> None:  # fmt: skip
-        self.job = job
-        self.source = source
-        self.backend = backend
-        self.workers = 2  # until it matters: finding out reads files
-        self.isolated = backend is not None and (away or backend.isolated)
-        self.planner = Planner(self.workers, chunksize, job.memory.cost)
-        self.ordered = ordered
-        self.lazy = lazy
-        self.timeout = timeout
-        self.deadline = deadline
-        self._ends = None if deadline is None else monotonic() + deadline
-        self.ledger = Ledger(job, policy, ordered=ordered, counts=policy is not None and deadline is not None)
-        self._window = window
-        self._lock = _thread.allocate_lock()  # of source, planner and line: the watch may feed too
-        self._line: Line | None = None
-        self._inbox: Any = None
-        self._watch: Watch | None = None
-        self._doze = PATIENCE
-        self._batch: Batch | None = None  # while one runs here
-        self._result_size = 0.0  # bytes of a result, of late
-        self._out = 0  # tasks that were sent and have not come back
-        self._warned = False
-        self._stopped = self._ended = self._overdue = False
-        self._refused: BaseException | None = None  # what the watch could not send
-        self._counted = False
 
     def stop(self) -> None:
         """End the call from another thread: ``runs`` raises ``Stopped`` as soon as a task that runs here is done."""
@@ -258,22 +175,6 @@ class Call:
                     self._feed(pull=True)
             return not self.source.drained()
         return False
-
-    def _blocked(self) -> bool:
-        """Tell whether the consumer has to take results before more tasks may begin."""
-        return self.source.position - self.ledger.handed >= self._room()
-
-    def _room(self) -> int:
-        if self._window is not None:
-            return self._window
-        if not self.lazy:
-            return _END
-        planner, few = self.planner, WINDOW_CHUNKS * self.workers
-        tasks = max(WINDOW_TASKS, few * max(planner.chunk(None), planner.last_batch))
-        # Nobody knows whether the consumer wants them all: no more than the workers do in a while.
-        tasks = max(few, min(tasks, int(self.workers * WINDOW_TIME / (planner.cost or 1e-9))))
-        size = max(self._result_size, planner.bytes_per_task, 1.0)
-        return min(tasks, max(self.workers + 1, int(WINDOW_BYTES / size)))
 
     # here
 
@@ -410,235 +311,6 @@ class Call:
         finally:
             sys.setswitchinterval(interval)
 
-    # there
-
-    def _engage(self, *, locked: bool = False) -> None:
-        """Open the way to the workers."""
-        if not locked:
-            with self._lock:
-                self._engage(locked=True)
-            return
-        if self._line is not None:
-            return
-        from queue import SimpleQueue
-
-        assert self.backend is not None
-        self._inbox = SimpleQueue()
-        self._line = self.backend.open(
-            self.job.shipped(),
-            self.job.constants,
-            self.job.shape,
-            self._deliver,
-            eager=self.lazy or self.source.restores,
-        )
-
-    def _deliver(self, event: Event) -> None:
-        """In the loop thread: something has come."""
-        self._inbox.put(event)
-        if self._watch is not None and self._batch is not None:
-            self._watch.wake()
-
-    def _feed(self, *, pull: bool) -> None:
-        """Hand over chunks until the workers have enough; the lock is held."""
-        line, source, planner = self._line, self.source, self.planner
-        if line is None or self.ledger.failure is not None:
-            return
-        enough = self.workers + 1 + self.workers // 8
-        while line.outstanding() < enough and not source.drained():
-            count = min(
-                planner.chunk(source.remaining()), self._room() - (source.position - self.ledger.handed)
-            )
-            if count < 1:
-                return
-            before = source.position
-            if pull:  # what takes its time is sent as it comes
-                source.look_ahead(count, QUICK)
-                count = min(count, max(1, source.at_hand()))
-            index, items = source.take(count, pull=pull)
-            if not len(items):
-                if source.position > before:  # the checkpoint had their results
-                    continue
-                return
-            items = items[:]
-            try:
-                self._send(line, index, items)
-            except Exception as error:  # one of them cannot travel
-                if not pull or (self.ledger.policy is None and not self.lazy):
-                    raise
-                if len(items) == 1:
-                    self.ledger.fail(index, items[0], error, HERE)
-                    return
-                for place, item in enumerate(items, index):  # it is not known which
-                    source.give_back(place, [item])
-            if pull and not self._inbox.empty():
-                return  # results first: an input that takes its time must not hold them back
-
-    def _send(self, line: Line, index: int, items: Sequence[Any]) -> None:
-        """Hand over one chunk."""
-        start = perf_counter()
-        packed, size = line.pack(items)
-        self.planner.packed(len(items), perf_counter() - start, size)
-        self.ledger.sent(index, items)
-        self._out += len(items)
-        line.send(packed, len(items), index, self.timeout)
-
-    def _wait(self) -> None:
-        """Wait for something to come, when nothing else can be done."""
-        if self.source.restores and self.ledger.ready():
-            return  # feeding has met with results that the checkpoint has
-        if self._line is not None:
-            self._line.limit = self.workers
-        patience = self._patience()
-        if self._out:
-            from queue import Empty
-
-            try:
-                self._absorb(self._inbox.get(timeout=patience))
-            except Empty:
-                pass
-        elif patience:
-            sleep(patience)
-
-    def _patience(self) -> float | None:
-        """In how many seconds there is something to do, whether or not something comes."""
-        patience = self.ledger.due()
-        if self._ends is not None:
-            left = max(0.0, self._ends - monotonic())
-            patience = left if patience is None else min(patience, left)
-        return patience
-
-    def _try_again(self) -> None:
-        """Tasks that have failed have their next turn when their wait is over."""
-        for index, item in self.ledger.take_due():
-            with self._lock:
-                self.source.give_back(index, [item])
-
-    def _expire(self) -> None:
-        """The call's time is over: end what runs, and let everything that is not done have failed of it."""
-        if self._overdue:
-            return
-        from manyhands.exceptions import TaskTimeoutError
-
-        ledger, source = self.ledger, self.source
-        assert self.deadline is not None
-        if self._inbox is not None:
-            self._collect()
-        self._overdue = True
-        policy = ledger.policy
-        done = ledger.handed + len(ledger.partial())
-        known = f" of {source.total}" if source.total is not None else ""
-        words = (
-            f"the call took longer than its deadline of {self.deadline:g} s; {done}{known} tasks were done"
-        )
-        if policy is None or policy.raises:
-            raise TaskTimeoutError(words, limit=self.deadline)
-        if self._line is not None:
-            self._line.close(kill=True)
-        with self._lock:
-            rest = dict(source.take_rest())
-        rest.update((index, item) for _, index, item in ledger.delayed)
-        ledger.delayed.clear()
-        policy.retries = None
-        self._out = 0
-        for index in ledger.missing(source.position):
-            item = rest[index] if index in rest else ledger.item(index)
-            ledger.fail(index, item, TaskTimeoutError(words, limit=self.deadline), "not done")
-
-    def _collect(self) -> None:
-        while not self._inbox.empty():
-            self._absorb(self._inbox.get())
-
-    def _absorb(self, event: Any) -> None:
-        """Take in what has come."""
-        if self._overdue:
-            return
-        kind = type(event).__name__
-        if kind == "Results":
-            self._absorb_results(event)
-        elif kind == "Crash":
-            from manyhands.transport.errors import crash
-
-            self._out -= 1
-            if event.timeout is None:
-                self.job.memory.deadly = True  # here it would end this process
-            self.ledger.fail(event.index, self.ledger.item(event.index), crash(event), in_worker(event.pid))
-            self.ledger.forget(event.index, 1)
-        elif kind == "Said":
-            from manyhands.engine.host import show
-
-            show(event)
-        elif kind == "Broken":
-            raise event.error
-
-    def _absorb_results(self, event: Any) -> None:
-        line = self._line
-        assert line is not None
-        self._out -= len(event.outcomes)
-        index, outcomes = event.first, event.outcomes
-        values: list[Any] | None = outcomes.values() if hasattr(outcomes, "values") else None
-        if values is None:
-            self._open(index, outcomes, event.worker)
-        elif values:
-            self.ledger.keep(index, values)
-        if event.busy and event.outcomes:
-            with self._lock:
-                self.planner.ran_there(len(event.outcomes), event.busy, event.travel / len(event.outcomes))
-        if event.mutated and not self._warned:
-            self._warned = True
-            self._warn_mutated()
-        self.ledger.forget(event.first, len(event.outcomes))
-        if self.lazy and event.outcomes and hasattr(event.outcomes, "data"):
-            self._result_size += (len(event.outcomes.data) / len(event.outcomes) - self._result_size) / 2
-
-    def _open(self, index: int, outcomes: Any, worker: int) -> None:
-        """Take in results that have to be unpickled, and failures."""
-        line, ledger = self._line, self.ledger
-        assert line is not None
-        values: list[Any] = []
-        append, decode = values.append, line.value
-        for place, (kind, outcome) in enumerate(outcomes, index):
-            try:
-                if kind != FAILED:
-                    append(decode(outcome) if kind == VALUE else unplain(outcome))
-                    continue
-                error = line.error(outcome)
-            except KeyboardInterrupt:
-                raise
-            except BaseException as failure:  # what a result does when it is opened
-                error = failure.with_traceback(None)
-            if values:
-                ledger.keep(place - len(values), values)
-                values = []
-                append = values.append
-            ledger.fail(place, ledger.item(place), error, in_worker(worker))
-            if ledger.failure is not None and ledger.failure[0] <= place:
-                return  # nothing after it is wanted
-        if values:
-            ledger.keep(index + len(outcomes) - len(values), values)
-
-    def _warn_mutated(self) -> None:
-        import warnings
-
-        from manyhands.exceptions import LostUpdateWarning
-
-        memory = self.job.memory
-        if getattr(memory, "warned", False):
-            return
-        memory.warned = True
-        warnings.warn(
-            f"{self.job.name} changes an argument in place; tasks that run in a worker change their own copy, and the "
-            "caller's stays as it was: return the changed value instead",
-            LostUpdateWarning,
-            stacklevel=outside(),
-        )
-
-    def _show_rest(self) -> None:
-        """What tasks have said whose results are not wanted any more."""
-        while not self._inbox.empty():
-            event = self._inbox.get()
-            if type(event).__name__ == "Said":
-                self._absorb(event)
-
     def _end(self, kill: bool) -> None:
         self._ended = True
         try:
@@ -654,25 +326,3 @@ class Call:
             self.source.release()
         if self.planner.measured:
             self.job.memory.cost = self.planner.cost
-
-
-def note_here(error: BaseException, index: int, job: Job, item: Any) -> BaseException:
-    """Add to an exception that was raised here which task raised it."""
-    from manyhands.scheduling.failures import note
-
-    return note(error, index, job.name, item, job.shape, HERE)
-
-
-def in_worker(pid: int) -> str:
-    """Where a task ran, in words."""
-    return f"in worker {pid}"
-
-
-def outside() -> int:
-    """The stack level of the first frame, seen from our caller, that is not this package's own."""
-    import sys
-
-    frame, level = sys._getframe(1), 1
-    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == "manyhands":
-        frame, level = frame.f_back, level + 1
-    return level

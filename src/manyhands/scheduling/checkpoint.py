@@ -211,7 +211,7 @@ class Checkpoint:
             return
         import warnings
 
-        from manyhands.scheduling.call import outside
+        from manyhands.scheduling.arriving import outside
 
         if changed:
             items = (

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from manyhands.scheduling.call import Job
+    from manyhands.scheduling.job import Job
     from manyhands.scheduling.policy import Policy
 
 
