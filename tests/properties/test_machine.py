@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from concurrent.futures import CancelledError, Future
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -139,7 +140,8 @@ class PoolMachine(RuleBasedStateMachine):
         pids = [worker.pid for worker in list(workers.values()) if worker.pid]
         if pids:
             self.shake()
-            os.kill(pids[0], signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it has gone this moment
+                os.kill(pids[0], signal.SIGKILL)
 
     @rule(size=st.integers(1, 4))
     def resize(self, size: int) -> None:
