@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 FUTILE_STARTS = 5
 #: A worker that was told to leave and is still there is killed after so many seconds.
 LEAVE_WITHIN = 5.0
+#: After Ctrl-C the end of the program waits so many seconds for the loop thread, which may be stuck in somebody's code.
+HURRY = 1.0
 #: A worker whose channel has closed, but whose end is not reported, is killed after so many seconds.
 REPORT_WITHIN = 2.0
 
@@ -211,7 +213,7 @@ class Staff(Mail):
                 loop.call_soon(lambda: loop.call_later(timeout, lambda: self._wind_up(True)))
         if not loop.inside():
             # After Ctrl-C nobody wants to wait for somebody else's code that the loop thread may be stuck in.
-            if not sleep(self._bells, lambda: self._gone, LEAVE_WITHIN if interrupted() else None):
+            if not sleep(self._bells, lambda: self._gone, HURRY if interrupted() else None):
                 for worker in list(self._workers.values()):
                     if worker.pid:
                         end_process(worker.pid)

@@ -58,11 +58,13 @@ def pack(error: BaseException, own: str = "") -> bytes:
 
 
 def unpack(data: bytes | memoryview) -> BaseException:
-    """Return the exception of ``pack``, with the worker's traceback; never fails."""
+    """Return the exception of ``pack``, with the worker's traceback; never fails, but for Ctrl-C."""
     try:
         packed, text = loads(data)
         error = _unpack_chain(packed)
     except BaseException as failure:
+        if is_ctrl_c(failure):
+            raise
         from manyhands.transport.refusal import safe_repr
 
         error, text = failure, f"(the exception of the worker could not be read: {safe_repr(failure)})"
@@ -76,8 +78,21 @@ def add_note(error: BaseException, text: str) -> None:
     """Add a note to an exception, if it takes one."""
     try:
         BaseException.add_note(error, text)
-    except BaseException:  # a class with notes of its own
-        pass
+    except BaseException as failure:  # a class with notes of its own
+        if is_ctrl_c(failure):
+            raise
+
+
+def is_ctrl_c(error: BaseException) -> bool:
+    """Tell whether an exception may be the user's Ctrl-C: that comes in the main thread, and must never be lost.
+
+    (In a worker it has no effect: there a ``KeyboardInterrupt`` is somebody's own.)
+    """
+    if not isinstance(error, KeyboardInterrupt):
+        return False
+    import threading
+
+    return threading.current_thread() is threading.main_thread()
 
 
 def again(error: BaseException) -> BaseException:
