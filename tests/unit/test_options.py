@@ -152,7 +152,7 @@ def test_what_is_no_function_is_refused_when_it_is_decorated(
 
 @pytest.mark.parametrize("backend", ["processes", "threads", "serial"])
 @pytest.mark.parametrize("method", ["map", "imap", "imap_unordered", "starmap"])
-@pytest.mark.parametrize("iterable", [3, None, work], ids=repr)
+@pytest.mark.parametrize("iterable", [3, None, work], ids=["a number", "None", "a function"])
 def test_what_is_not_iterable_is_refused_at_the_call(backend: str, method: str, iterable: Any) -> None:
     function = parallel_map(work, backend=backend)
     with pytest.raises(
