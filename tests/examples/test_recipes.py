@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,10 @@ _printed: dict[tuple[str, str], str] = {}
 def printed(name: str, run_program: Program, how: str = "file") -> str:
     """Run a program, without arguments, and return what it prints."""
     if (name, how) not in _printed:
-        ran = run_program((RECIPES / f"{name}.py").read_text(encoding="utf-8"), how=how)
+        # A short folder for temporary files: the standard library makes sockets there, whose paths must not be long.
+        with tempfile.TemporaryDirectory(prefix="r") as folder:
+            source = (RECIPES / f"{name}.py").read_text(encoding="utf-8")
+            ran = run_program(source, how=how, environment={"TMPDIR": folder})
         assert (ran.code, ran.err) == (0, "")
         _printed[name, how] = ran.out
     return _printed[name, how]
