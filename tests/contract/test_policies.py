@@ -213,9 +213,9 @@ class TestDeadline:
         assert isinstance(caught.value, TimeoutError)
 
     def test_what_was_done_is_kept_and_the_rest_has_failed(self, process_way: Way) -> None:
-        results = process_way(wait_for_some, deadline=1.0, on_error="collect", chunksize=1).map(
-            [0, 0, 1, 0, 1, 0, 0, 0]
-        )
+        function = process_way(wait_for_some, on_error="collect", chunksize=1)
+        function.map([0, 0])  # the workers are there
+        results = function.options(deadline=1.5).map([0, 0, 1, 0, 1, 0, 0, 0])
         assert len(results) == 8
         assert results[:2] == [0, 0]
         assert {failure.item for failure in results.errors} >= {1}

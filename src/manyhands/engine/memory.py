@@ -23,8 +23,20 @@ def limit(size: int) -> None:
     """
     import resource
 
+    if not getattr(sys, "_is_gil_enabled", lambda: True)():
+        size += _reserved()  # its allocator takes a gigabyte in advance
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     resource.setrlimit(resource.RLIMIT_DATA, (size if hard < 0 else min(size, hard), hard))
+
+
+def _reserved() -> int:
+    """What this process held the first time somebody asked."""
+    if not _held:
+        _held.append(_data_size())
+    return _held[0]
+
+
+_held: list[int] = []
 
 
 def explain(error: MemoryError, size: int) -> None:

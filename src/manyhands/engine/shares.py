@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from manyhands.engine.loop import Timer
     from manyhands.engine.workers import WorkerHandle
 
-#: A worker has so many seconds to say where it is, then it is ended.
-STACK_WITHIN = 0.02
+#: A worker has so many seconds to say where it is, and so many times more if it has not; then it is ended.
+STACK_WITHIN, PATIENCE = 0.02, 9
 
 
 class Shares(Staff):
@@ -61,8 +61,13 @@ class Shares(Staff):
         worker.limit(task + 1)
         worker.ask_stack()
 
-        def end() -> None:
-            if worker.serial in self._workers and worker.pid:
+        def end(patience: int = PATIENCE) -> None:
+            assert self._loop is not None
+            if worker.serial not in self._workers or not worker.pid:
+                return
+            if patience and not worker.stack():  # on a machine that is busy it may not have had its turn yet
+                self._loop.call_later(STACK_WITHIN, lambda: end(patience - 1))
+            else:
                 end_process(worker.pid)
 
         self._loop.call_later(STACK_WITHIN, end)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import marshal
 import sys
+from dis import hasconst, opmap
 from functools import partial
 from hashlib import blake2b
 from io import BytesIO
@@ -246,7 +247,11 @@ def _code(code: CodeType, doc: str | None = None) -> bytes:
         constants = [each for each in constants if type(each) is not int or each != code.co_firstlineno]
         place = code.co_names.index(FIRST_LINE)
         pairs = [(op, argument) for op, argument, _ in instructions(code)]
-        steps = [pair for pair, after in zip(pairs, [*pairs[1:], (0, 0)], strict=True) if after[1] != place]
+        steps = [  # constants by what they are: a small line number is none of them, which moves the others
+            (op, _constant(code.co_consts[argument]) if op in hasconst else argument)
+            for (op, argument), after in zip(pairs, [*pairs[1:], (0, 0)], strict=True)
+            if after != (opmap["STORE_NAME"], place)
+        ]
     words = [_constant(each) for each in constants]
     if doc is not None and code.co_consts and code.co_consts[0] == doc:
         words[0] = b"docstring"
