@@ -56,11 +56,13 @@ class Options:
         10
     """
 
-    __slots__ = _NAMES = (
+    _NAMES = (
         "max_workers", "chunksize", "buffersize", "backend", "start_method", "initializer", "initargs", "max_tasks_per_child",
         "timeout", "deadline", "memory_limit", "retries", "retry_on", "backoff", "on_error", "on_result", "on_error_callback",
         "checkpoint", "seed", "context",
     )  # fmt: skip
+    # What follows from them, worked out once: small calls ask for nothing else.
+    __slots__ = (*_NAMES, "isolated", "limited", "simple")
 
     max_workers: int | None
     chunksize: int | None
@@ -82,10 +84,26 @@ class Options:
     checkpoint: str | None
     seed: int | None
     context: bool
+    #: Tasks are limited in time or memory, which only another process can see to.
+    limited: bool
+    #: Tasks rely on something that the caller's process has not got, so that none may run there.
+    isolated: bool
+    #: Nothing is asked for that a plain loop does not do by itself.
+    simple: bool
 
     def __init__(self, **values: Any) -> None:
         for name in self._NAMES:
             object.__setattr__(self, name, values.get(name, _DEFAULTS.get(name)))
+        limited = self._asks("timeout", "deadline", "memory_limit")
+        isolated = limited or self._asks("initializer", "max_tasks_per_child")
+        more = self.on_error != "raise" or self.retries or self.context
+        more = more or self._asks("on_result", "on_error_callback", "checkpoint", "seed")
+        object.__setattr__(self, "limited", limited)
+        object.__setattr__(self, "isolated", isolated)
+        object.__setattr__(self, "simple", not (isolated or more))
+
+    def _asks(self, *names: str) -> bool:
+        return any(getattr(self, name) is not None for name in names)
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(
@@ -113,39 +131,6 @@ class Options:
             3
         """
         return {name: getattr(self, name) for name in self._NAMES}
-
-    @property
-    def isolated(self) -> bool:
-        """Whether tasks rely on something that the caller's process has not got, so that none may run there.
-
-        Example:
-            >>> Options(max_tasks_per_child=1).isolated
-            True
-        """
-        asked = (self.initializer, self.max_tasks_per_child, self.timeout, self.deadline, self.memory_limit)
-        return any(option is not None for option in asked)
-
-    @property
-    def limited(self) -> bool:
-        """Whether tasks are limited in time or memory, which only another process can see to.
-
-        Example:
-            >>> Options(timeout=1).limited
-            True
-        """
-        return any(limit is not None for limit in (self.timeout, self.deadline, self.memory_limit))
-
-    @property
-    def simple(self) -> bool:
-        """Whether nothing is asked for that a plain loop does not do by itself.
-
-        Example:
-            >>> Options(max_workers=2).simple, Options(on_error="skip").simple
-            (True, False)
-        """
-        asked = (self.on_result, self.on_error_callback, self.checkpoint, self.seed)
-        plain = self.on_error == "raise" and not self.retries and not self.context
-        return plain and not self.isolated and all(option is None for option in asked)
 
     def refuse(self, names: tuple[str, ...], why: str) -> None:
         """Refuse options that cannot be kept where the tasks are to run.
