@@ -101,6 +101,11 @@ class Decorated:
             self._resolved = (defaults, defaults.changed(self._changes))
         return self._resolved[1]
 
+    def _here(self) -> bool:
+        """Whether calls run right here: for debugging, or because this is a worker already, and they ask for no limits."""
+        settings = self.settings
+        return settings.backend == "serial" or (inside_worker() and not settings.limited)
+
     def _with(self, changes: dict[str, Any]) -> Self:
         """A copy with other options."""
         return type(self)(self.__wrapped__, {**self._changes, **changes}, self._memory)

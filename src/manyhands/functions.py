@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from manyhands.backends import make
-from manyhands.decorated import Decorated, inside_worker
+from manyhands.decorated import Decorated
 from manyhands.options import Options, validated
 from manyhands.scheduling.call import CHEAP, Call, Carried
 from manyhands.scheduling.job import Job
@@ -287,7 +287,7 @@ class ParallelFunction(Decorated, Generic[P, R]):
         from manyhands.scheduling import single
 
         settings = self.settings
-        if settings.backend == "serial" or (inside_worker() and not settings.limited):
+        if self._here():
             return single.done_here(self, args, kwargs)
         if settings.backend == "threads":
             from manyhands.backends.threads import executor
@@ -472,10 +472,8 @@ class ParallelFunction(Decorated, Generic[P, R]):
             stored = checkpoint.results
         else:
             source = Source(iterables, star=star)
-        if (
-            settings.backend == "serial"
-            or (inside_worker() and not settings.limited)
-            or (source.total is not None and source.total < 2 and not (away or settings.isolated))
+        if self._here() or (
+            source.total is not None and source.total < 2 and not (away or settings.isolated)
         ):
             backend = None
         else:

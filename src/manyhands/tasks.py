@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from manyhands.decorated import Decorated, inside_worker
+from manyhands.decorated import Decorated
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -164,11 +164,6 @@ class ProcessTask(Decorated, Generic[P, R]):
         @overload
         def __get__(self, instance: object, owner: Any = None) -> ProcessTask[P, R]: ...
         def __get__(self, instance: Any, owner: Any = None) -> Any: ...
-
-    def _here(self) -> bool:
-        """Whether a call runs right here: for debugging, or because this is a worker already."""
-        settings = self.settings
-        return settings.backend == "serial" or (inside_worker() and not settings.limited)
 
     @property
     def _generates(self) -> bool:

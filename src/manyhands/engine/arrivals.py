@@ -1,7 +1,7 @@
 """Doing something when a module is loaded, without loading it: ``logging`` in a worker, NumPy's random numbers under a seed.
 
 A worker loads next to nothing before a task needs it, and what a task needs it may import in its first line: what is to
-happen to a module has to happen in that moment. Used by ``guest`` and ``seeding``.
+happen to a module has to happen in that moment. Used by ``authkey``, ``guest`` and ``seeding``.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from manyhands.engine.talking import (
     Conversations,
     conversations,
 )
-from manyhands.transport.frames import join, split
+from manyhands.transport.frames import each, join
 from manyhands.transport.serialize import dumps, loads
 
 TYPE_CHECKING = False
@@ -259,9 +259,7 @@ class Inlet:
             message = talk.hear(self._port)
             assert message is not None
             if message.flags == ITEMS:
-                ends, data = split(message.body)
-                bounds = zip([0, *ends], ends, strict=False)
-                self._items.extend(data[start:end] for start, end in bounds)
+                self._items.extend(each(message.body))
                 self._asked -= message.count
             else:
                 self._over = True

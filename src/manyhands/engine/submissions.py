@@ -102,8 +102,8 @@ class Submissions:
         self._running: dict[int, Task] = {}  # those that wait for another try, too
         self._count = 0
         self._cost = 0.0
-        self._teller = Teller(self._take, pool.later)
-        self._stream = pool.open(self._deliver, pool.size)
+        teller = Teller(self._take, pool.later)
+        self._stream = pool.open(teller.deliver, pool.size)
 
     def submit(self, task: Task) -> None:
         """Queue one task."""
@@ -236,12 +236,8 @@ class Submissions:
             if first.heard is None and len(group) == 1:
                 first.future.chunk = chunk
 
-    def _deliver(self, event: Event) -> None:
-        """In the loop thread: something has come."""
-        if not self._teller.take(event):
-            self._take(event)
-
     def _take(self, event: Event) -> None:
+        """Something has come."""
         if isinstance(event, Results):
             if event.outcomes and event.busy:
                 cost = event.busy / len(event.outcomes)

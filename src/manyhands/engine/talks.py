@@ -115,8 +115,8 @@ class Dedicated:
         self._definition = definition
         self._frame = frame
         self._timeout = timeout
-        self._teller = Teller(self._take, pool.later)
-        self._stream = pool.open(self._deliver, 1, reserved=True)
+        teller = Teller(self._take, pool.later)
+        self._stream = pool.open(teller.deliver, 1, reserved=True)
         _live.add(self)
 
     def start(self) -> None:
@@ -157,10 +157,6 @@ class Dedicated:
             from manyhands.exceptions import WorkerCrashedError
 
             self._settle(-signal, error=WorkerCrashedError("the task was ended before it had begun"))
-
-    def _deliver(self, event: Event) -> None:
-        if not self._teller.take(event):
-            self._take(event)
 
     def _take(self, event: Event) -> None:
         if isinstance(event, Talk):

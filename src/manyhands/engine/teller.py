@@ -42,8 +42,12 @@ class Teller:
         self._queue: deque[Event] = deque()
         self._at_work = False
 
-    def take(self, event: Event) -> bool:
-        """Take what is to be shown, and what comes after it; False: there is nothing that this event has to wait for."""
+    def deliver(self, event: Event) -> None:
+        """Show it, or hand it on: at once, if nothing is shown that it has to wait for."""
+        if not self._queued(event):
+            self._hand_on(event)
+
+    def _queued(self, event: Event) -> bool:
         with self._lock:
             if not self._at_work and not isinstance(event, Said):
                 return False

@@ -22,7 +22,7 @@ from typing import Generic, TypeVar
 from manyhands.engine.ports import REFILL, Inlet
 from manyhands.engine.talking import CLOSE, END, ERROR, IN, ITEMS, OUT, WANT
 from manyhands.transport.errors import pack
-from manyhands.transport.frames import join, split
+from manyhands.transport.frames import each, join
 from manyhands.transport.serialize import loads
 
 TYPE_CHECKING = False
@@ -176,8 +176,7 @@ class TaskStream(Generic[T]):
                 raise StopIteration
             what = self._producer.next()
             if hasattr(what, "body"):
-                ends, data = split(what.body)
-                self._items.extend(data[start:end] for start, end in zip([0, *ends], ends, strict=False))
+                self._items.extend(each(what.body))
                 continue
             self._over = True
             error = what.exception()

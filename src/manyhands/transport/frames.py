@@ -21,6 +21,17 @@ def join(frames: Sequence[bytes]) -> list[bytes]:
     return [pack(f"{len(frames) + 1}Q", len(frames), *accumulate(map(len, frames))), *frames]
 
 
+def each(body: memoryview) -> list[memoryview]:
+    """Return the frames of a body.
+
+    Example:
+        >>> [bytes(frame) for frame in each(memoryview(b"".join(join([b"one", b"three"]))))]
+        [b'one', b'three']
+    """
+    ends, data = split(body)
+    return [data[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+
+
 def split(body: memoryview) -> tuple[list[int], memoryview]:
     """Return where each frame of a body ends, and the bytes in which it does.
 
