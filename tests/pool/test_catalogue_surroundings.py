@@ -16,14 +16,13 @@ import pytest
 from manyhands import ProcessPool, parallel_map
 from tests.conftest import MARK, PROC, Program, descendants
 from tests.pool import rogues, tasks
-from tests.pool.conftest import PATIENCE
+from tests.pool.conftest import METHODS, PATIENCE
 
 pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="uses what POSIX has"),
     pytest.mark.skipif(not PROC, reason="looks into /proc"),
 ]
 
-METHODS = ["template", "spawn", "fork"]
 
 #: A /dev/shm that only this program sees, and that is full.
 FULL = """

@@ -13,6 +13,7 @@ import sys
 import pytest
 
 from tests.conftest import PROC, Program
+from tests.pool.conftest import METHODS
 
 pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="uses signals and process groups"),
@@ -56,7 +57,6 @@ def when_ready():
     threading.Thread(target=ready, daemon=True).start()
 """
 
-METHODS = ["template", "spawn", "fork"]
 
 #: How a program may be waiting for tasks when Ctrl-C comes. Tasks that the caller's thread runs itself count, too.
 WAITING = {

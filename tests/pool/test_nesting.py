@@ -10,10 +10,9 @@ import pytest
 from manyhands import ProcessPool, parallel_map
 from tests.conftest import PROC, Program, descendants
 from tests.pool import tasks
-from tests.pool.conftest import PATIENCE, Meeting
+from tests.pool.conftest import METHODS, PATIENCE, Meeting
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="forks")
-METHODS = ["template", "spawn", "fork"]
 
 
 def test_a_map_inside_a_task_runs_in_its_worker(any_pool: ProcessPool) -> None:

@@ -24,7 +24,7 @@ from manyhands import (
 from manyhands.engine import workers
 from tests.conftest import PROC, Program
 from tests.pool import rogues, tasks
-from tests.pool.conftest import PATIENCE
+from tests.pool.conftest import METHODS, PATIENCE
 from tests.pool.rogues import CRASHES, RAISES
 
 pytestmark = [
@@ -32,7 +32,6 @@ pytestmark = [
     pytest.mark.skipif(not PROC, reason="looks into /proc"),
 ]
 
-METHODS = ["template", "spawn", "fork"]
 HOWS = [*CRASHES, *RAISES, "lie"]
 
 

@@ -1,7 +1,8 @@
 """Random deaths under load, for a while: nothing is lost, nothing runs twice, the answers are right, and nobody stays behind.
 
-Deselected by default; ``-m stress`` runs them. ``MANYHANDS_STRESS`` is the number of seconds that all of them may take
-together, ``MANYHANDS_STRESS_SEED`` repeats what a failure has reported as its seed.
+Then rounds of every fault in the catalogue. Deselected by default; ``-m stress`` runs them. ``MANYHANDS_STRESS`` is the
+number of seconds that the random deaths may take together, ``MANYHANDS_STRESS_SEED`` repeats what a failure has reported as its
+seed, ``MANYHANDS_ROUNDS`` is the number of rounds, each with the next start method.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -22,6 +24,7 @@ import pytest
 from manyhands import ProcessPool, WorkerCrashedError, parallel_map
 from tests.conftest import PROC, Program, descendants
 from tests.pool import tasks
+from tests.pool.catalogue import ROWS
 from tests.pool.conftest import METHODS, PATIENCE
 
 pytestmark = [
@@ -152,3 +155,19 @@ def test_whenever_the_program_is_killed_no_process_of_it_stays(run_program: Prog
         delay = chance.choice([chance.uniform(0, 0.1), chance.uniform(0, 1.0)])
         ran = run_program(MORTAL.replace("{method!r}", repr(method)).replace("{delay}", repr(delay)))
         assert (ran.code, ran.err) == (-signal.SIGKILL, ""), f"seed {SEED}, delay {delay}"
+
+
+@pytest.mark.parametrize("round_", range(int(os.environ.get("MANYHANDS_ROUNDS", "3"))))
+def test_a_round_of_every_fault(round_: int, tmp_path: Path) -> None:
+    """Each test that holds a row of the catalogue, in a random order."""
+    tests = sorted({f"tests/pool/{test}" for test in ROWS.values()})
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-m", "not stress", f"--basetemp={tmp_path / 't'}", *tests],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "MANYHANDS_METHODS": METHODS[round_ % len(METHODS)]},
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr

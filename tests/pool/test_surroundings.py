@@ -15,9 +15,7 @@ from manyhands import ProcessPool, cpu_count, parallel_map
 from manyhands.engine import cores
 from tests.conftest import PROC, Program, descendants
 from tests.pool import tasks
-from tests.pool.conftest import PATIENCE
-
-METHODS = ["template", "spawn", "fork"]
+from tests.pool.conftest import METHODS, PATIENCE
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="uses what POSIX has")
 

@@ -16,10 +16,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _thread import LockType
     from collections.abc import Callable
+    from queue import SimpleQueue
     from types import FrameType
     from typing import Any
 
 _SIGINT: int = _signal.SIGINT
+
+#: Seconds after which one who has begun to wait looks up, once. The interpreter checks for signals and then waits, in two
+#: steps: a Ctrl-C between the two wakes nobody up. It comes there when it answers what was said just before the waiting.
+LOOK_UP = 0.25
 
 
 class HeldBack:
@@ -94,10 +99,35 @@ def sleep(bells: list[LockType], over: Callable[[], bool], timeout: float | None
     bell = allocate_lock()
     bell.acquire()
     bells.append(bell)
-    if not over():
-        bell.acquire(timeout=-1 if timeout is None else min(max(0.0, timeout), TIMEOUT_MAX))
+    if not over() and not bell.acquire(
+        timeout=LOOK_UP if timeout is None else min(max(0.0, timeout), LOOK_UP)
+    ):
+        if timeout is None:
+            bell.acquire()
+        elif timeout > LOOK_UP:
+            bell.acquire(timeout=min(timeout - LOOK_UP, TIMEOUT_MAX))
     try:
         bells.remove(bell)
     except ValueError:  # it was rung
         pass
     return over()
+
+
+def take(inbox: SimpleQueue[Any], timeout: float | None = None) -> Any:
+    """Wait for the next thing in an inbox, where a Ctrl-C may end the waiting.
+
+    Args:
+        inbox: the queue.
+        timeout: seconds, or None.
+
+    Raises:
+        queue.Empty: there is nothing in time.
+    """
+    from queue import Empty
+
+    if timeout is None or timeout > LOOK_UP:
+        try:
+            return inbox.get(timeout=LOOK_UP)
+        except Empty:
+            timeout = None if timeout is None else timeout - LOOK_UP
+    return inbox.get(timeout=timeout)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from time import monotonic, sleep
 
+from manyhands.engine.interrupts import take
 from manyhands.scheduling.feeding import Feeding
 from manyhands.scheduling.job import in_worker
 from manyhands.transport.outcomes import FAILED, VALUE, unplain
@@ -30,7 +31,7 @@ class Arriving(Feeding):
             from queue import Empty
 
             try:
-                self._absorb(self._inbox.get(timeout=patience))
+                self._absorb(take(self._inbox, patience))
             except Empty:
                 pass
         elif patience:
