@@ -226,8 +226,8 @@ class ForkStarter:
                 # It is about threads: what "fork" was chosen in spite of.
                 warnings.simplefilter("ignore", DeprecationWarning)
                 pid = os.fork()
-        except OSError as error:
-            self._listener.failed(serial, error)
+        except (OSError, RuntimeError) as error:  # the latter when the interpreter is about to end
+            self._listener.failed(serial, error if isinstance(error, OSError) else OSError(str(error)))
             return
         finally:
             if os.getpid() == self._owner:
