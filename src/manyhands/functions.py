@@ -346,7 +346,8 @@ class ParallelFunction(Decorated, Generic[P, R]):
 
         # Never here: a task in this process would hold up the event loop's thread, and could not be stopped.
         call = self._call(iterables, constants, MANY if len(iterables) > 1 else ONE, away=True)
-        return await collect(call)
+        results = await collect(call)
+        return self._collected(results)
 
     def check(self, *iterables: Any, sample: int = 20, **constants: Any) -> Report:
         """Run a sample of the items both ways, as a loop here and in a worker, and report every difference.
@@ -406,8 +407,11 @@ class ParallelFunction(Decorated, Generic[P, R]):
         except KeyboardInterrupt as interrupt:
             call.ledger.hand_back(interrupt, runs)
             raise
-        results = _joined(runs)
-        if settings.on_error != "collect":
+        return self._collected(_joined(runs))
+
+    def _collected(self, results: list[Any]) -> list[Any]:
+        """The results of a whole call, as its policy has it."""
+        if self.settings.on_error != "collect":
             return results
         from manyhands.scheduling.failures import Collected
 
@@ -467,7 +471,9 @@ class ParallelFunction(Decorated, Generic[P, R]):
             from manyhands.scheduling.checkpoint import Checkpoint
             from manyhands.scheduling.restored import Restored
 
-            checkpoint = Checkpoint(settings.checkpoint, self.__wrapped__, self._name(), constants, shape)
+            checkpoint = Checkpoint(
+                settings.checkpoint, self.__wrapped__, self._name(), constants, shape, settings
+            )
             source: Source = Restored(iterables, star=star, checkpoint=checkpoint)
             stored = checkpoint.results
         else:

@@ -104,15 +104,16 @@ class ProcessTask(Decorated, Generic[P, R]):
         import asyncio
 
         from manyhands.scheduling import single
+        from manyhands.scheduling.awaiting import outcome
 
         future = self.submit(*args, **kwargs)
         try:
-            return await asyncio.wrap_future(future)
+            return await outcome(future)  # type: ignore[no-any-return]
         except asyncio.CancelledError:
             single.end(future)
             raise
 
-    def start(self, *args: Any, **kwargs: Any) -> RunningTask:
+    def start(self, *args: Any, **kwargs: Any) -> RunningTask[R]:
         """Run the function in a process of its own, beside the pool's workers, and return at once.
 
         A function that has a parameter ``stop`` is given a token that tells whether it is to stop; one that has a parameter

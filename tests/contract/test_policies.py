@@ -244,3 +244,39 @@ def wait_for_some(number: int) -> int:
 def test_what_threads_cannot_do_is_refused_by_name(option: dict[str, Any]) -> None:
     with pytest.raises(OptionsError, match=next(iter(option))):
         parallel_map(reciprocal, backend="threads", **option).map([1, 2])
+
+
+class Flaky:
+    """Fails the first time that it is called with some numbers.
+
+    Args:
+        folder: where it notes that it has.
+        numbers: which.
+    """
+
+    def __init__(self, folder: Path, numbers: tuple[int, ...]) -> None:
+        self.folder, self.numbers = folder, numbers
+
+    def __call__(self, number: int) -> int:
+        mark = self.folder / str(number)
+        if number in self.numbers and not mark.exists():
+            mark.touch()
+            raise OSError(number)
+        return number
+
+
+@pytest.mark.parametrize("buffersize", [1, 5, None])
+def test_items_that_are_tried_again_are_the_same_and_find_their_place(
+    backend_way: Way, tmp_path: Path, buffersize: int | None
+) -> None:
+    """Also when the results of those after them have filled the buffer, and when the rest of their chunk is still out."""
+    numbers = range(100, 140)
+    function = backend_way(
+        Flaky(tmp_path, (100, 103, 120)), retries=1, backoff=0.001, buffersize=buffersize, chunksize=4
+    )
+    assert list(function.imap(numbers)) == list(numbers)
+
+
+def test_a_deadline_is_not_waited_out_when_an_iterator_turns_out_to_be_empty(backend_way: Way) -> None:
+    function = backend_way(float, deadline=3600, buffersize=1)
+    assert list(function.imap(iter(range(5)))) == [0, 1, 2, 3, 4]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import os
 import pickle
 import signal
@@ -705,3 +706,22 @@ def test_large_results_that_are_there_are_read_a_few_at_a_time(tmp_path: Path) -
         assert tracemalloc.get_traced_memory()[1] < 30 << 20
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        ({"seed": 1}, {"seed": 2}, "seed"),
+        ({"seed": 1}, {}, "seed"),
+        ({"initializer": setattr, "initargs": (math, "manyhands", 1)},
+         {"initializer": setattr, "initargs": (math, "manyhands", 2)}, r"initargs\[2\]"),
+    ],
+)  # fmt: skip
+def test_what_results_depend_on_beside_the_function_is_compared(
+    first: dict[str, Any], second: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    path = str(tmp_path / "run.db")
+    parallel_map(float, checkpoint=path, **first).map(range(3))
+    parallel_map(float, checkpoint=path, **first).map(range(3))
+    with pytest.raises(CheckpointError, match=f"what has changed: .*{said}"):
+        parallel_map(float, checkpoint=path, **second).map(range(3))

@@ -199,3 +199,17 @@ def test_imap_yields_what_comes_before_the_failing_item() -> None:
     with pytest.raises(ValueError, match="13"):
         next(results)
     assert next(results, "nothing") == "nothing"
+
+
+def raise_from() -> None:
+    try:
+        raise LookupError("first")
+    except LookupError as error:
+        raise ValueError("second") from error
+
+
+def test_what_is_cause_and_context_at_once_arrives_as_both(pool: ProcessPool) -> None:
+    error = pool.submit(raise_from).exception(PATIENCE)
+    assert isinstance(error, ValueError)
+    assert type(error.__cause__) is LookupError
+    assert error.__context__ is error.__cause__

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from manyhands import TaskTimeoutError, WorkerCrashedError, parallel_map, process_task
+from manyhands import Failure, TaskTimeoutError, WorkerCrashedError, parallel_map, process_task
 from tests.pool.conftest import PATIENCE
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
@@ -218,3 +219,32 @@ def test_after_a_timeout_in_a_nested_call_the_outer_task_goes_on() -> None:
 def outer(_: int) -> list[Any]:
     found = subprocess.run([sys.executable, "-c", "print('ok')"], capture_output=True, text=True, check=True)
     return [found.stdout.strip()]
+
+
+def spin(seconds: float) -> float:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        pass
+    return seconds
+
+
+@posix
+def test_tasks_that_last_about_as_long_as_they_may_are_done_or_too_late_and_none_is_lost(method: str) -> None:
+    """One may end, and the next of its chunk begin, at the very moment when somebody looks whether its time is over."""
+    limit, chance = 0.01, random.Random(1)
+    function = parallel_map(
+        spin,
+        max_workers=2,
+        start_method=method,
+        timeout=limit,
+        chunksize=20,
+        on_error="collect",
+        deadline=PATIENCE,
+    )
+    items = [limit + chance.uniform(-0.0005, 0.0005) for _ in range(80)]
+    for item, result in zip(items, function.map(items), strict=True):
+        if isinstance(result, Failure):
+            assert isinstance(result.exception, TaskTimeoutError)
+            assert (result.item, result.exception.limit) == (item, limit)
+        else:
+            assert result == item

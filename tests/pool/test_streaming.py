@@ -296,3 +296,67 @@ def test_inside_a_worker_a_generator_is_a_generator() -> None:
         return sum(up_to(10))
 
     assert outer() == 45
+
+
+@process_task
+def large(count: int, size: int) -> Iterator[bytes]:
+    for number in range(count):
+        yield bytes([number]) * size
+
+
+@pytest.mark.parametrize(("count", "size"), [(70, 300_000), (3, 17_000_000)])
+def test_items_of_any_size_keep_coming(count: int, size: int) -> None:
+    """The bytes that are on their way are bounded: who takes items says so by their size, too, not only by their number."""
+    assert [(item[0], len(item)) for item in large(count, size)] == [
+        (number, size) for number in range(count)
+    ]
+    assert process_task(lengths)(large(count, size)) == [size] * count
+
+
+def lengths(items: Iterable[bytes]) -> list[int]:
+    return [len(item) for item in items]
+
+
+@process_task
+def failing() -> Iterator[int]:
+    yield 1
+    raise LookupError("enough")
+
+
+def test_a_stream_that_is_over_is_empty_for_the_next_task() -> None:
+    stream = up_to(3)
+    assert list(stream) == [0, 1, 2]
+    assert total(stream) == 0
+
+
+def test_a_stream_that_has_failed_fails_the_next_task() -> None:
+    stream = failing()
+    with pytest.raises(LookupError):
+        list(stream)
+    with pytest.raises(LookupError):
+        total(stream)
+
+
+def test_a_stream_goes_to_one_task_only() -> None:
+    stream = up_to(1000)
+    assert total(stream) == sum(range(1000))
+    with pytest.raises(UnpicklableError, match="cannot go to two"):
+        total(stream)
+    with pytest.raises(RuntimeError, match="given to a task"):
+        next(stream)
+
+
+def test_threads_that_share_a_stream_all_come_to_its_end() -> None:
+    stream, found = up_to(500), []
+
+    def consume() -> None:
+        for item in stream:
+            found.append(item)
+
+    threads = [threading.Thread(target=consume) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert not any(thread.is_alive() for thread in threads)
+    assert sorted(found) == list(range(500))

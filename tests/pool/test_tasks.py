@@ -6,6 +6,7 @@ import asyncio
 import functools
 import os
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
@@ -13,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import manyhands
 from manyhands import Failure, OptionsError, WorkerCrashedError, parallel_map, process_task
+from manyhands.scheduling import single
 from tests.pool import tasks
 from tests.pool.conftest import PATIENCE, Meeting
 
@@ -256,3 +259,67 @@ def test_ctrl_c_ends_the_call_and_its_worker(run_program: Program) -> None:
     assert ran.code in {-signal.SIGINT, 130}
     assert ran.err.count("Traceback") == 1
     assert ran.err.rstrip().endswith("KeyboardInterrupt")
+
+
+def leave(_: object) -> Any:
+    sys.exit(7)
+
+
+@pytest.mark.parametrize("option", ["on_result", "on_error_callback", "on_error"])
+def test_a_callback_that_wants_to_exit_ends_neither_the_pool_nor_the_waiting(
+    option: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    function = process_task(raise_stop if option != "on_result" else abs, **{option: leave})
+    future = function.submit(-1)
+    if option == "on_result":
+        assert future.result(PATIENCE) == 1
+    else:
+        assert isinstance(future.exception(PATIENCE), StopIteration)
+    assert "exception calling a callback" in caplog.text
+    assert process_task(abs).submit(-2).result(PATIENCE) == 2
+
+
+def raise_stop(_: object) -> None:
+    raise StopIteration("over")
+
+
+def test_a_task_that_waits_for_its_turn_can_be_cancelled_whatever_is_done_with_its_result(
+    meeting: Meeting,
+) -> None:
+    function = process_task(tasks.hold, on_result=tasks.nothing)
+    held = [function.submit(meeting.reports, meeting.gate) for _ in range(20)]
+    assert held[-1].cancel()
+    assert held[-1].cancelled()
+    meeting.let_go(20)
+    assert [future.result(PATIENCE) for future in held[:-1]] == [None] * 19
+
+
+def test_a_stop_iteration_is_a_runtime_error_for_await() -> None:
+    """As PEP 479 has it: a coroutine cannot raise the one, and asyncio would wait for ever."""
+    with pytest.raises(RuntimeError, match="raised StopIteration") as caught:
+        asyncio.run(process_task(raise_stop).acall(1))
+    assert isinstance(caught.value.__cause__, StopIteration)
+    with pytest.raises(RuntimeError, match="raised StopIteration"):
+        asyncio.run(parallel_map(raise_stop).amap([1, 2]))
+
+
+def test_a_default_for_calls_over_many_items_is_none_for_single_ones() -> None:
+    manyhands.configure(on_error="collect")
+    try:
+        with pytest.raises(StopIteration):
+            process_task(raise_stop)(1)
+        with pytest.raises(StopIteration):
+            parallel_map(raise_stop).submit(1).result(PATIENCE)
+        assert isinstance(parallel_map(raise_stop, on_error="collect").submit(1).result(PATIENCE), Failure)
+    finally:
+        manyhands.configure(on_error="raise")
+
+
+def test_what_is_ended_while_it_waits_for_another_try_has_its_last_failure() -> None:
+    future: Any = process_task(raise_stop, retries=1, backoff=3600).submit(1)
+    end = time.monotonic() + PATIENCE
+    while not any(task.last for task in future.submissions._running.values()):
+        assert time.monotonic() < end
+        os.sched_yield()
+    single.end(future)
+    assert isinstance(future.exception(PATIENCE), StopIteration)

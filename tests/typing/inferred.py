@@ -195,7 +195,7 @@ assert_type(render(1, big=True), bytes)
 assert_type(limited(1), bytes)
 assert_type(render.submit(1), Future[bytes])
 assert_type(render.options(timeout=3)(1), bytes)
-assert_type(render.start(1), RunningTask)
+assert_type(render.start(1), RunningTask[bytes])
 assert_type(lines("a"), TaskStream[str])
 assert_type(Pages().page(3), str)
 

@@ -45,6 +45,13 @@ class Line(_Protocol):
     def error(self, outcome: Any) -> BaseException:
         """Return the exception of a failure that has come."""
 
+    def check_wait(self) -> None:
+        """Refuse to wait for results where that would be for ever.
+
+        Raises:
+            RuntimeError: in the thread that receives them, or in a forked child.
+        """
+
     def close(self, *, kill: bool) -> None:
         """End the call: what has not begun never will."""
 

@@ -6,6 +6,7 @@ A chunk is run by one thread, which gives the second half of what is left to the
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from time import perf_counter
@@ -79,6 +80,7 @@ class ThreadLine:
         self._crew = crew
         self._limit = limit
         self._private = private
+        self._owner = os.getpid()
         crew.join(self)
 
     @property
@@ -110,6 +112,13 @@ class ThreadLine:
     def error(self, outcome: Any) -> BaseException:
         error: BaseException = outcome
         return error
+
+    def check_wait(self) -> None:
+        if self._owner != os.getpid():
+            raise RuntimeError(
+                f"this call runs in threads of process {self._owner}, and this is process {os.getpid()}, forked from it without "
+                "them; begin it again here"
+            )
 
     def close(self, *, kill: bool) -> None:
         self._crew.forget(self)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 EAGER = 16
 
 #: Tasks that run by themselves have so many seconds to stop when the program ends.
-STOP_WITHIN = 1.0
+STOP_WITHIN = 0.7
 
 _pools: dict[tuple[Any, ...], Pool] = {}
 _missed = 0.0
@@ -194,6 +194,9 @@ class ProcessLine:
         from manyhands.transport.errors import unpack
 
         return unpack(outcome)
+
+    def check_wait(self) -> None:
+        self._pool.check_wait()
 
     def close(self, *, kill: bool) -> None:
         self._stream.close(kill=kill)

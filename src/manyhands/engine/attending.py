@@ -95,11 +95,8 @@ class TaskFuture(Future):  # type: ignore[type-arg]
         """Wait until there is an outcome, or the time is over."""
         if self._state not in UNDECIDED:
             return
-        if self.pool is not None and self.pool.in_loop() and timeout != 0:
-            raise RuntimeError(
-                "waiting for a task in a callback of its pool would wait for ever: callbacks run in the thread that receives "
-                "the results; give the other future a callback, too, or wait in a thread of your own"
-            )
+        if self.pool is not None and timeout != 0:
+            self.pool.check_wait()
         deadline = None if timeout is None else monotonic() + timeout
         if self.chunk is not None:
             self._attend(self.chunk, deadline)

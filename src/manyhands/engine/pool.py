@@ -28,6 +28,7 @@ read the answer to a single task that it waits for (``attend``, see ``attending`
 
 from __future__ import annotations
 
+import functools
 import itertools
 import sys
 from collections import deque
@@ -282,8 +283,8 @@ class Pool(Shares):
             chunk = worker.chunk
             if chunk is not None and chunk.owner is stream and worker.pid:
                 task = index - chunk.base
-                if chunk.first <= task < chunk.stop and worker.begun(chunk) == task + 1:
-                    end_process(worker.pid)
+                if chunk.first <= task < chunk.stop and worker.at(chunk) == task and not worker.doubted:
+                    self._doubt(worker, task, functools.partial(end_process, worker.pid), lambda worker: None)
 
     def _end_task(self, worker: WorkerHandle, chunk: Chunk, grace: float) -> None:
         """End a task that nobody waits for, with its worker, unless it ends by itself in time."""

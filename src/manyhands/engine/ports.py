@@ -36,8 +36,8 @@ AT_ONCE, SOON = 0.001, 0.003
 FULL_BYTES = 1 << 16
 #: So many bytes may be on their way to a consumer that has not taken them.
 AHEAD_BYTES = 16 << 20
-#: A task asks for more items when it has used up so much of what it asked for.
-REFILL = 0.5
+#: A task asks for more items when it has used up so much of what it asked for, or so many bytes.
+REFILL, REFILL_BYTES = 0.5, AHEAD_BYTES // 4
 
 
 class StopToken:
@@ -245,6 +245,7 @@ class Inlet:
         self._ahead = ahead
         self._items: deque[Any] = deque()
         self._asked = 0
+        self._used_bytes = 0  # since it has asked for more
         self._over = False
 
     def __iter__(self) -> Inlet:
@@ -268,15 +269,17 @@ class Inlet:
 
                     raise unpack(message.body)
         item = self._items.popleft()
+        self._used_bytes += len(item)
         if not self._over:
             self._ask(conversations())
         return loads(item)
 
     def _ask(self, talk: Conversations) -> None:
         have = self._asked + len(self._items)
-        if have <= self._ahead * REFILL:
+        if have <= self._ahead * REFILL or self._used_bytes >= REFILL_BYTES:
             talk.say(self._port, WANT, self._ahead - have)
             self._asked += self._ahead - have
+            self._used_bytes = 0
 
     def close(self) -> None:
         """Tell the producer that no more is wanted."""

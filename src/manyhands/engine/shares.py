@@ -14,6 +14,8 @@ from manyhands.engine.workers import NEVER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from manyhands.engine.loop import Timer
     from manyhands.engine.workers import WorkerHandle
 
@@ -43,11 +45,44 @@ class Shares(Staff):
             return
         running, now = worker.running(chunk), monotonic()
         if running is not None and running[1] <= now:
-            self._expire(worker, running[0])
+            self._doubt(worker, running[0], lambda: self._expire(worker, running[0]), self._check_time)
         elif running is not None and running[2]:
             self._set_alarm(worker, running[1])
         else:  # it is between two of them, or about to begin
             self._set_alarm(worker, now + chunk.timeout)
+
+    def _doubt(
+        self,
+        worker: WorkerHandle,
+        task: int,
+        stuck: Callable[[], object],
+        gone_on: Callable[[WorkerHandle], object],
+    ) -> None:
+        """Have a worker begin nothing after a task, and see whether it is still on it.
+
+        Args:
+            worker: the worker.
+            task: which it was on a moment ago.
+            stuck: called if it is still on it; nothing else begins there then.
+            gone_on: called if it is not, with the worker: what it does not do any more of its chunk goes elsewhere.
+        """
+        chunk = worker.chunk
+        assert chunk is not None
+        worker.doubted = True
+        worker.limit(task + 1)
+
+        def check() -> None:
+            # A millisecond later every store of the worker has been seen; see transport.journal.
+            worker.doubted = False
+            if worker.gone or worker.chunk is not chunk:
+                return
+            if worker.at(chunk) == task:
+                stuck()
+            else:
+                gone_on(worker)
+
+        assert self._loop is not None
+        self._loop.call_later(0.001, check)
 
     def _expire(self, worker: WorkerHandle, task: int) -> None:
         """The time of a task is over: have the worker say where it is, then end both; nothing else begins there.
@@ -58,7 +93,6 @@ class Shares(Staff):
         assert self._loop is not None
         worker.expired = task
         worker.retired = True
-        worker.limit(task + 1)
         worker.ask_stack()
 
         def end(patience: int = PATIENCE) -> None:
@@ -84,6 +118,7 @@ class Shares(Staff):
             chunk = worker.chunk
             if (
                 chunk is None
+                or worker.doubted
                 or worker.expired is not None
                 or chunk.owner.closed
                 or chunk.owner.in_flight >= chunk.owner.limit

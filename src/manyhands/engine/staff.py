@@ -159,6 +159,23 @@ class Staff(Mail):
                 f"this pool belongs to process {self.owner}, and this is process {os.getpid()}, forked from it; make a pool here"
             )
 
+    def check_wait(self) -> None:
+        """Refuse to wait for a task where that would be for ever.
+
+        Raises:
+            RuntimeError: this is the loop thread, or a process that was forked from the one whose tasks these are.
+        """
+        if self.owner != os.getpid():
+            raise RuntimeError(
+                f"this task runs for process {self.owner}, and this is process {os.getpid()}, forked from it, where nothing of "
+                "it arrives; begin it again here, or wait for it there"
+            )
+        if self.in_loop():
+            raise RuntimeError(
+                "waiting for a task in a callback of its pool would wait for ever: callbacks run in the thread that receives "
+                "the results; give the other future a callback, too, or wait in a thread of your own"
+            )
+
     @property
     def running(self) -> bool:
         """Whether the loop thread exists."""

@@ -54,6 +54,7 @@ class Task:
         "frame",
         "future",
         "heard",
+        "last",
         "retries",
         "timeout",
     )
@@ -72,6 +73,7 @@ class Task:
         self.heard = heard
         self.attempts = 0
         self.begun = False
+        self.last: BaseException | None = None  # what it has failed of, while it waits for another try
 
     def begin(self) -> bool:
         """Tell whether it is still wanted; after this, it cannot be cancelled any more."""
@@ -192,6 +194,7 @@ class Submissions:
             if task is None:
                 return
             task.retries = None
+            error = error or task.last
             if error is not None and index is not None:
                 del self._running[index]
             ring(self._bells)
@@ -282,6 +285,7 @@ class Submissions:
             return
         task.attempts += 1
         if task.retries is not None and task.retries.worth(error, task.attempts):
+            task.last = error
             self._pool.later(task.retries.wait(task.attempts), lambda: self._try_again(index))
             return
         self._pop(index)
@@ -296,6 +300,7 @@ class Submissions:
             task = self._running.pop(index, None)
             if task is None:
                 return
+            task.last = None
             self._pending.append(task)
             wanted = self._wants_more()
         if wanted:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from concurrent.futures import Future, wait
+from concurrent.futures import wait
 
+from manyhands.engine.attending import TaskFuture
 from manyhands.engine.process import end_process
 from manyhands.engine.streams import Broken, Crash, Results, Talk
 from manyhands.engine.submissions import EAGER, FULL, TALKS, resolve
@@ -61,6 +62,10 @@ class Talks:
         assert self.chunk is not None
         return self._pool.tell(self.chunk, port, kind, count, parts)
 
+    def check_wait(self) -> None:
+        """Refuse to wait for the task where that would be for ever; as ``Pool.check_wait``."""
+        self._pool.check_wait()
+
     def heard(self, event: Talk) -> None:
         """The task says something."""
         if event.port == CONTROL and event.kind == BEGUN:
@@ -106,7 +111,8 @@ class Dedicated:
         self, pool: Pool, definition: Definition, frame: bytes, timeout: float | None,
         explain: Callable[[BaseException, int | None], object],
     ) -> None:  # fmt: skip
-        self.future: Future[Any] = Future()
+        self.future = TaskFuture()
+        self.future.pool = pool
         self.future.set_running_or_notify_cancel()
         self.talks = Talks(pool)
         self._pool = pool
@@ -175,7 +181,7 @@ class Dedicated:
         elif isinstance(event, Crash):
             self._fail(event.exitcode, crash(event), event.pid)
         elif isinstance(event, Broken):
-            self._settle(None, error=again(event.error))
+            self._settle(1, error=again(event.error))
 
     def _fail(self, exitcode: int | None, error: BaseException, worker: int) -> None:
         self._explain(error, worker)

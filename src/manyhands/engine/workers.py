@@ -53,6 +53,7 @@ class WorkerHandle:
         self.authkey: bytes | None = None
         self.told = b""  # what it knows of its host
         self.alarm = NEVER  # when somebody next looks whether its task has run too long
+        self.doubted = False  # it is being looked whether its task is still the same
         self.expired: int | None = None  # the task of its chunk whose time is over, so that it is ended
         self.fault = ""  # why the pool has ended it, if it has
         self.peak = 0  # bytes, known when it has ended
@@ -130,6 +131,13 @@ class WorkerHandle:
             return None
         due = began * 1e-9 if began else chunk.sent_at + LOADING
         return task, due + chunk.timeout, began > 0
+
+    def at(self, chunk: Chunk) -> int | None:
+        """The task of the chunk that runs."""
+        assert self._journal is not None
+        words = self._journal.words
+        running = words[journal.CHUNK] == chunk.number and words[journal.RUNNING]
+        return words[journal.DONE] if running else None
 
     def ask_stack(self) -> None:
         """Have the worker write where it is."""

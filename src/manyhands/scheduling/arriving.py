@@ -28,13 +28,15 @@ class Arriving(Feeding):
             self._line.limit = self.workers
         patience = self._patience()
         if self._out:
+            assert self._line is not None
+            self._line.check_wait()
             from queue import Empty
 
             try:
                 self._absorb(take(self._inbox, patience))
             except Empty:
                 pass
-        elif patience:
+        elif patience and self.ledger.delayed:
             sleep(patience)
 
     def _patience(self) -> float | None:

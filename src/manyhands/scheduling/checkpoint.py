@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
+    from manyhands.options import Options
+
 #: What the header of our files says, in the place that SQLite has for it.
 APPLICATION = 0x6D616E79
 #: The number of the form described above.
@@ -67,9 +69,12 @@ class Checkpoint:
         name: what messages call it.
         constants: the keywords that are the same for every item.
         shape: how an item becomes arguments, as for ``call.Job``.
+        options: of the function; what results depend on is compared, too.
     """
 
-    def __init__(self, path: str, function: Any, name: str, constants: dict[str, Any], shape: int) -> None:
+    def __init__(
+        self, path: str, function: Any, name: str, constants: dict[str, Any], shape: int, options: Options
+    ) -> None:
         self.path = path
         self.last = -1  # the highest index in the file
         self.ahead = 0  # how many results it has that have not been looked up
@@ -78,6 +83,7 @@ class Checkpoint:
         self._name = name
         self._constants = constants
         self._shape = shape
+        self._options = options
         self._keys: dict[int, bytes] = {}  # of items that have been read and have no result
         self._changed = 0  # items that are others than those whose results the file had
         self._unknown = 0  # items that cannot be compared
@@ -97,6 +103,13 @@ class Checkpoint:
         self._raised = sys.exc_info()[1]
         try:
             parts = fingerprint(self._function, self._constants)
+            options = self._options
+            if options.seed is not None:
+                parts["seed"] = str(options.seed)
+            if options.initializer is not None:
+                arguments = {f"initargs[{place}]": value for place, value in enumerate(options.initargs)}
+                found = fingerprint(options.initializer, arguments)
+                parts.update({f"{name}, of the initializer": value for name, value in found.items()})
         except pickle.PicklingError as error:
             raise CheckpointError(f"{self._name} cannot have a checkpoint: {error}") from error
         parts["how an item becomes arguments"] = str(self._shape)

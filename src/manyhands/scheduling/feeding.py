@@ -75,7 +75,12 @@ class Feeding:
 
     def _blocked(self) -> bool:
         """Tell whether the consumer has to take results before more tasks may begin."""
-        return self.source.position - self.ledger.handed >= self._room()
+        return self._free() < 1
+
+    def _free(self) -> int:
+        """How many tasks may begin before the consumer takes results; those that have their place among them always may."""
+        source = self.source
+        return max(source.given_back(), self._room() - (source.position - self.ledger.handed))
 
     def _room(self) -> int:
         if self._window is not None:
@@ -108,6 +113,7 @@ class Feeding:
             self._deliver,
             eager=self.lazy or self.source.restores,
         )
+        self._line.check_wait()
 
     def _deliver(self, event: Event) -> None:
         """In the loop thread: something has come."""
@@ -122,9 +128,7 @@ class Feeding:
             return
         enough = self.workers + 1 + self.workers // 8
         while line.outstanding() < enough and not source.drained():
-            count = min(
-                planner.chunk(source.remaining()), self._room() - (source.position - self.ledger.handed)
-            )
+            count = min(planner.chunk(source.remaining()), self._free())
             if count < 1:
                 return
             before = source.position

@@ -43,6 +43,7 @@ class Ledger:
         self.skipped: set[int] = set()
         self._runs: dict[int, list[Any]] = {}
         self._out: dict[int, tuple[Sequence[Any], list[int]]] = {}  # of chunks that are out, and how many are
+        self._again: dict[int, Any] = {}  # items of tasks that are out again: their chunk may be out still
         self._done: set[int] | None = set() if counts else None
 
     # results
@@ -156,15 +157,24 @@ class Ledger:
 
     def sent(self, index: int, items: Sequence[Any]) -> None:
         """A chunk is on its way; its items are kept until the last of its tasks is done."""
-        self._out[index] = items, [len(items)]
+        if self.policy is not None and index in self.policy.attempts:
+            (self._again[index],) = items  # given back one by one
+        else:
+            self._out[index] = items, [len(items)]
 
     def item(self, index: int) -> Any:
         """Return the item of a task that is out."""
+        if index in self._again:
+            return self._again[index]
         start = self._start_of(index)
-        return None if start is None else self._out[start][0][index - start]
+        assert start is not None, f"nothing is known of task {index}"
+        return self._out[start][0][index - start]
 
     def forget(self, index: int, count: int) -> None:
         """So many tasks of a chunk are not out any more."""
+        if index in self._again:
+            del self._again[index]
+            return
         start = self._start_of(index)
         if start is not None:
             out = self._out[start][1]

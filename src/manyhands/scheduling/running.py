@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import signal
 from queue import Empty, SimpleQueue
+from typing import Generic, TypeVar
 
+from manyhands.engine.interrupts import take
 from manyhands.engine.talking import CHANNEL, CLOSE, CONTROL, ITEMS, STOP
 from manyhands.transport.serialize import dumps, loads
 
@@ -17,8 +19,12 @@ if TYPE_CHECKING:
     from manyhands.engine.streams import Talk
     from manyhands.engine.talks import Dedicated
 
+T = TypeVar("T")
+
 #: A worker that is asked to end gets so many seconds to do it before the next, harder way.
 TERMINATE_WITHIN = 2.0
+#: ... and so many when Ctrl-C has ended the block that it is for.
+HURRY = 0.3
 
 
 class RunningChannel:
@@ -89,8 +95,10 @@ class RunningChannel:
             >>> task.channel.receive()
             'hello'
         """
+        if self._inbox.empty() and timeout != 0:
+            self._task.talks.check_wait()
         try:
-            event = self._inbox.get(timeout=timeout)
+            event = take(self._inbox, timeout)
         except Empty:
             raise TimeoutError(f"the task has sent nothing for {timeout} s") from None
         if event is None:
@@ -139,7 +147,7 @@ class RunningChannel:
                 return
 
 
-class RunningTask:
+class RunningTask(Generic[T]):
     """A function that runs in a process of its own; made by ``start`` of a function that ``process_task`` has decorated.
 
     Leaving it as a context manager stops it.
@@ -170,7 +178,7 @@ class RunningTask:
 
     @property
     def pid(self) -> int:
-        """The process id of its worker; waits until there is one.
+        """The process id of its worker; waits until there is one. 0 if it was ended before it had begun.
 
         Example:
             >>> from manyhands import process_task
@@ -178,6 +186,7 @@ class RunningTask:
             >>> task.pid > 0
             True
         """
+        self._task.talks.check_wait()
         self._task.talks.begun.wait()
         return self._task.pid or 0
 
@@ -217,9 +226,11 @@ class RunningTask:
         """
         from concurrent.futures import wait
 
+        if timeout != 0 and not self.done():
+            self._task.talks.check_wait()
         return bool(wait([self._task.future], timeout).done)
 
-    def result(self, timeout: float | None = None) -> Any:
+    def result(self, timeout: float | None = None) -> T:
         """Wait for what it returns.
 
         Args:
@@ -234,7 +245,7 @@ class RunningTask:
             >>> process_task(divmod).start(7, 2).result()
             (3, 1)
         """
-        return self._task.future.result(timeout)
+        return self._task.future.result(timeout)  # type: ignore[no-any-return]
 
     def stop(self, grace: float = 5.0) -> str:
         """Ask it to stop, wait, then terminate its process, and kill it if that does not help either.
@@ -253,13 +264,16 @@ class RunningTask:
             >>> process_task(time.sleep).start(3600).stop(grace=0.1)
             'terminated'
         """
+        return self._stop(grace, TERMINATE_WITHIN)
+
+    def _stop(self, grace: float, terminate_within: float) -> str:
         if self.done():
             return "finished"
         self._task.talks.say(CONTROL, STOP)
         if self.wait(grace):
             return "stopped"
         self.terminate()
-        if self.wait(TERMINATE_WITHIN):
+        if self.wait(terminate_within):
             return "terminated"
         self.kill()
         self.wait()
@@ -299,7 +313,10 @@ class RunningTask:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.stop()
+        if isinstance(error, KeyboardInterrupt):  # whoever presses Ctrl-C wants it to end now
+            self._stop(HURRY, HURRY)
+        else:
+            self.stop()
 
     def __repr__(self) -> str:
         state = "running" if not self.done() else f"ended with exit code {self.exitcode}"

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from manyhands.decorated import Decorated
     from manyhands.engine.streams import Definition
-    from manyhands.options import Options
     from manyhands.scheduling.running import RunningTask
     from manyhands.scheduling.streaming import TaskStream
 
@@ -60,7 +59,7 @@ def send(function: Decorated, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
         submissions.submit(task)
         if settings.deadline is not None:
             submissions.expire(task, settings.deadline)
-    return _answered(future, settings, args, kwargs)
+    return _answered(future, function, args, kwargs)
 
 
 def _numbered(function: Decorated, kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -88,38 +87,72 @@ def _run_here(function: Decorated, args: tuple[Any, ...], kwargs: dict[str, Any]
         close()
 
 
+class Answer(TaskFuture):
+    """What the options of a function make of the outcome of its task.
+
+    Args:
+        source: the future of the task.
+    """
+
+    def __init__(self, source: Future[Any]) -> None:
+        super().__init__()
+        self.source = source
+        self.pool = getattr(source, "pool", None)
+
+    def cancel(self) -> bool:
+        return bool(self.source.cancel())  # whose callback cancels this one
+
+    def running(self) -> bool:
+        return bool(self.source.running())
+
+    def follow(self) -> None:
+        """The task has been cancelled."""
+        super().cancel()
+        self.set_running_or_notify_cancel()
+
+
 def _answered(
-    future: Future[Any], settings: Options, args: tuple[Any, ...], kwargs: dict[str, Any]
+    future: Future[Any], function: Decorated, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Future[Any]:
     """The future that the caller gets: that of the task, or one with what the options make of its failure."""
-    if settings.on_result is None and settings.on_error_callback is None and settings.on_error == "raise":
+    settings = function.settings
+    # A single call has nothing to skip, and a default of "collect" is about calls over many items.
+    plain = settings.on_error in {"raise", "skip"} or (
+        settings.on_error == "collect" and "on_error" not in function._changes
+    )
+    if settings.on_result is None and settings.on_error_callback is None and plain:
         return future
     from manyhands.scheduling.policy import of
 
     policy = of(settings)
     assert policy is not None
-    answer = TaskFuture()
-    answer.set_running_or_notify_cancel()
-    answer.source = future
+    answer = Answer(future)
 
     def done(future: Future[Any]) -> None:
         from manyhands.engine.submissions import resolve
 
-        error = future.exception()
-        if error is None:
-            policy.results(0, [future.result()])
-            resolve(answer, future.result())
+        if future.cancelled():
+            answer.follow()
             return
-        failure = policy.failure(0, args[0] if len(args) == 1 and not kwargs else (args, kwargs), error)
-        if policy.raises:
-            resolve(answer, error=error)
-            return
+        error, value = future.exception(), None
         try:
-            (value,) = policy.replace(failure)
-        except Exception as refusal:
-            resolve(answer, error=refusal)
-        else:
-            resolve(answer, value)
+            if error is None:
+                value = future.result()
+                policy.results(0, [value])
+            else:
+                failure = policy.failure(
+                    0, args[0] if len(args) == 1 and not kwargs else (args, kwargs), error
+                )
+                if not plain:
+                    try:
+                        (value,), error = policy.replace(failure), None
+                    except Exception as refusal:
+                        error = refusal
+        except BaseException:  # sys.exit() in a callback would end the thread that all results come through
+            import logging
+
+            logging.getLogger("manyhands").exception("exception calling a callback of %r", answer)
+        resolve(answer, value, error)
 
     future.add_done_callback(done)
     return answer
@@ -190,7 +223,7 @@ def done_here(function: Decorated, args: tuple[Any, ...], kwargs: dict[str, Any]
         future.set_result(list(value) if getattr(function, "_generates", False) else value)
     except BaseException as error:
         future.set_exception(error)
-    return _answered(future, function.settings, args, kwargs)
+    return _answered(future, function, args, kwargs)
 
 
 def stream(function: Decorated, args: tuple[Any, ...], kwargs: dict[str, Any]) -> TaskStream[Any]:
@@ -208,7 +241,7 @@ def stream(function: Decorated, args: tuple[Any, ...], kwargs: dict[str, Any]) -
     return TaskStream(Producer(task, function.settings.buffersize or AHEAD), function._name())
 
 
-def start(function: Decorated, args: tuple[Any, ...], kwargs: dict[str, Any]) -> RunningTask:
+def start(function: Decorated, args: tuple[Any, ...], kwargs: dict[str, Any]) -> RunningTask[Any]:
     """Run a function in a worker of its own.
 
     Args:
@@ -253,10 +286,11 @@ def _dedicated(function: Decorated, shipped: Any, args: tuple[Any, ...], kwargs:
     from manyhands.engine.talks import Dedicated
 
     settings = function.settings
-    if settings.retries or settings.on_error != "raise":
+    changes = function._changes  # of this function: defaults for all functions are not about this
+    if changes.get("retries") or changes.get("on_error", "raise") != "raise":
         from manyhands.exceptions import OptionsError
 
-        name = "retries" if settings.retries else "on_error"
+        name = "retries" if changes.get("retries") else "on_error"
         raise OptionsError(
             f"{function._name()} has {name}={getattr(settings, name)!r}, which means nothing for a task that runs by itself or "
             f"streams: what it has done cannot be done over; use .options({name}={0 if settings.retries else 'raise'!r})"
@@ -282,7 +316,7 @@ def _dedicated(function: Decorated, shipped: Any, args: tuple[Any, ...], kwargs:
     if settings.deadline is not None:
         task.expire(settings.deadline)
     if settings.on_result is not None or settings.on_error_callback is not None:
-        _answered(task.future, settings, args, kwargs)
+        _answered(task.future, function, args, kwargs)
     if streams:
         from manyhands.scheduling.streaming import connect
 

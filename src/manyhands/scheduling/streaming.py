@@ -19,7 +19,8 @@ from collections import deque
 from queue import SimpleQueue
 from typing import Generic, TypeVar
 
-from manyhands.engine.ports import REFILL, Inlet
+from manyhands.engine.interrupts import take
+from manyhands.engine.ports import REFILL, REFILL_BYTES, Inlet
 from manyhands.engine.talking import CLOSE, END, ERROR, IN, ITEMS, OUT, WANT
 from manyhands.transport.errors import pack
 from manyhands.transport.frames import each, join
@@ -40,6 +41,8 @@ T = TypeVar("T")
 AHEAD = 128
 #: A producer that is not wanted any more has so many seconds to leave in good order.
 GRACE = 5.0
+#: ... and so many when Ctrl-C has ended the block that it is for.
+HURRY = 0.5
 
 _connecting = threading.local()
 
@@ -90,11 +93,24 @@ class Producer:
                 self._forward(self._inbox.get())
 
     def next(self) -> Any:
-        """Wait for what comes next: items as (ends, data), or the future of the task when it has ended."""
-        return self._inbox.get()
+        """Wait for what comes next: items as (ends, data), or the future of the task when it has ended.
 
-    def close(self) -> None:
-        """Have the task stop: its generator is closed, and its worker ended if that takes too long."""
+        Raises:
+            RuntimeError: it would wait for ever here.
+        """
+        if self._inbox.empty():
+            self.task.talks.check_wait()
+        found = take(self._inbox)
+        if found is self.task.future:
+            self._inbox.put(found)  # for who asks next: another thread, or a task that is given the stream
+        return found
+
+    def close(self, grace: float = GRACE) -> None:
+        """Have the task stop: its generator is closed, and its worker ended if that takes too long.
+
+        Args:
+            grace: seconds.
+        """
         with self._lock:
             if self.closed:
                 return
@@ -102,7 +118,7 @@ class Producer:
         if self.task.future.done():
             return
         self.task.talks.say(OUT, CLOSE)
-        timer = threading.Timer(GRACE, self.task.end)
+        timer = threading.Timer(grace, self.task.end)
         timer.daemon = True
         timer.start()
         self.task.future.add_done_callback(lambda _: timer.cancel())
@@ -164,13 +180,16 @@ class TaskStream(Generic[T]):
         self._producer = producer
         self._name = name
         self._items: deque[Any] = deque()
-        self._used = 0
+        self._used = self._used_bytes = 0  # since more were asked for
         self._over = False
+        self._given = False  # to a task
 
     def __iter__(self) -> TaskStream[T]:
         return self
 
     def __next__(self) -> T:
+        if self._given:
+            raise RuntimeError(f"{self!r} has been given to a task: its items go there")
         while not self._items:
             if self._over or self._producer.closed:
                 raise StopIteration
@@ -183,11 +202,14 @@ class TaskStream(Generic[T]):
             if error is not None:
                 raise error
             raise StopIteration(what.result())
+        item = self._items.popleft()
         self._used += 1
-        if self._used >= max(1, self._producer.ahead * REFILL):
+        self._used_bytes += len(item)
+        if self._used >= max(1, self._producer.ahead * REFILL) or self._used_bytes >= REFILL_BYTES:
+            self._producer.task.talks.check_wait()  # in a forked child, a lock that is taken next may never be free
             self._producer.want(self._used)
-            self._used = 0
-        return loads(self._items.popleft())  # type: ignore[no-any-return]
+            self._used = self._used_bytes = 0
+        return loads(item)  # type: ignore[no-any-return]
 
     def close(self) -> None:
         """Stop the function, and wait until its ``finally`` blocks have run.
@@ -206,11 +228,14 @@ class TaskStream(Generic[T]):
             1
             >>> stream.close()
         """
+        self._close(GRACE)
+
+    def _close(self, grace: float) -> None:
         if self._over:
             return
         self._over = True
         self._items.clear()
-        self._producer.close()
+        self._producer.close(grace)
         error = self._producer.task.future.exception(2 * GRACE)
         if (
             error is not None and self._producer.closing
@@ -223,7 +248,7 @@ class TaskStream(Generic[T]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        self._close(HURRY if isinstance(error, KeyboardInterrupt) else GRACE)
 
     def __del__(self) -> None:
         if not self._over:
@@ -234,6 +259,10 @@ class TaskStream(Generic[T]):
         if connections is None:
             raise TypeError(
                 f"{self!r} can only be given to a function that process_task has decorated, which reads it in another process"
+            )
+        if self._given:
+            raise TypeError(
+                f"{self!r} has been given to a task already: its items go there, and cannot go to two"
             )
         if self not in connections:
             connections.append(self)
@@ -246,6 +275,7 @@ class TaskStream(Generic[T]):
             frames = [bytes(item) for item in self._items]
             talks.say(port, ITEMS, len(frames), join(frames))
             self._items.clear()
+        self._given = True
         self._producer.connect(talks, port)
         return self._producer
 

@@ -52,7 +52,7 @@ def pack(error: BaseException, own: str = "") -> bytes:
     """
     text = traceback_text(error, own)
     try:
-        return dumps((_pack_chain(error, own, set()), text))
+        return dumps((_pack_chain(error, own, {}), text))
     except BaseException:  # one that lies about itself
         return dumps(((_stand_in(error), None, None, False, None), text))
 
@@ -139,24 +139,36 @@ def _last(error: BaseException) -> BaseException:
 # one exception, and those it came from
 
 
-def _pack_chain(error: BaseException, own: str, seen: set[int]) -> Any:
-    """An exception with its cause and context; None for one that has been packed before, or is too far away."""
-    if id(error) in seen or len(seen) >= LONGEST_CHAIN or isinstance(error, RemoteTraceback):
+def _pack_chain(error: BaseException, own: str, seen: dict[int, int | None]) -> Any:
+    """An exception with its cause and context, whose number stands for one that has been packed before.
+
+    None for one that has itself among those it came from, or is too far away.
+    """
+    if id(error) in seen:
+        return seen[id(error)]
+    if len(seen) >= LONGEST_CHAIN or isinstance(error, RemoteTraceback):
         return None
-    seen.add(id(error))
+    number = len(seen)
+    seen[id(error)] = None
     cause, context = (
         None if before is None else _pack_chain(before, own, seen)
         for before in (_get(error, "__cause__"), _get(error, "__context__"))
     )
+    seen[id(error)] = number
     return _pack(error, own), cause, context, _get(error, "__suppress_context__"), _pack_trace(error, own)
 
 
-def _unpack_chain(packed: Any) -> BaseException:
+def _unpack_chain(packed: Any, known: list[BaseException] | None = None) -> BaseException:
+    if isinstance(packed, int):
+        assert known is not None
+        return known[packed]
+    known = [] if known is None else known
     content, cause, context, suppress, trace = packed
     error = _unpack(content)
+    known.append(error)
     _put(error, "__traceback__", _unpack_trace(trace))
-    _put(error, "__cause__", None if cause is None else _unpack_chain(cause))
-    _put(error, "__context__", None if context is None else _unpack_chain(context))
+    _put(error, "__cause__", None if cause is None else _unpack_chain(cause, known))
+    _put(error, "__context__", None if context is None else _unpack_chain(context, known))
     _put(error, "__suppress_context__", suppress)
     return error
 
@@ -215,7 +227,7 @@ def _pack(error: BaseException, own: str) -> tuple[str, Any]:
     except BaseException:
         pass
     if isinstance(error, BaseExceptionGroup):
-        members = [_pack_chain(member, own, {id(error)}) for member in error.exceptions]
+        members = [_pack_chain(member, own, {id(error): None}) for member in error.exceptions]
         arguments: list[Any] = [_part(error.message), members]
     else:
         arguments = [_part(argument) for argument in _get(error, "args")]
