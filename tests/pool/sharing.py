@@ -162,3 +162,9 @@ class Gate:
 
 
 gate = Gate
+
+
+def put_all(queue: Any, items: Any) -> None:
+    for item in items:
+        queue.put(item)
+    queue.close()

@@ -17,12 +17,40 @@ if TYPE_CHECKING:
     from typing import Any
 
     from manyhands.shared.array import Array
+    from manyhands.shared.barriers import Barrier
+    from manyhands.shared.conditions import Condition, Event
     from manyhands.shared.locks import Lock, RLock
+    from manyhands.shared.queues import Queue, ShutDown
+    from manyhands.shared.semaphores import BoundedSemaphore, Semaphore
     from manyhands.shared.value import Value
 
-__all__ = ["Array", "Lock", "RLock", "Value"]
+__all__ = [
+    "Array",
+    "Barrier",
+    "BoundedSemaphore",
+    "Condition",
+    "Event",
+    "Lock",
+    "Queue",
+    "RLock",
+    "Semaphore",
+    "ShutDown",
+    "Value",
+]
 
-_PLACES = {"Array": "array", "Lock": "locks", "RLock": "locks", "Value": "value"}
+_PLACES = {
+    "Array": "array",
+    "Barrier": "barriers",
+    "BoundedSemaphore": "semaphores",
+    "Condition": "conditions",
+    "Event": "conditions",
+    "Lock": "locks",
+    "Queue": "queues",
+    "RLock": "locks",
+    "Semaphore": "semaphores",
+    "ShutDown": "queues",
+    "Value": "value",
+}
 
 
 def __getattr__(name: str) -> Any:

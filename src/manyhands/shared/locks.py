@@ -109,8 +109,7 @@ class _Mutual(Handle):
                 "Only the thread that has acquired it can release it"
             )
 
-    def __enter__(self) -> bool:
-        return self.acquire()
+    __enter__ = acquire
 
     def __exit__(self, *_: object) -> None:
         self.release()

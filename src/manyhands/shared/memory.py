@@ -94,6 +94,16 @@ class Memory:
                     del _memories[self._segment.key]
             self._segment.close()
 
+    def grow(self, size: int) -> None:
+        """Have ``map`` show at least so many bytes, here; what was there stays. A view of the old ``map`` stays, too.
+
+        Args:
+            size: bytes.
+        """
+        if size > self.size:
+            self._segment.grow(size)
+            self.map, self.size = self._segment.map(), size
+
     @property
     def closed(self) -> bool:
         """Whether it was closed in this process."""

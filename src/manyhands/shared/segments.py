@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 #: What finds a block again: see ``address`` of each class.
 Address: TypeAlias = "tuple[Any, ...]"
 
+_PAGE = mmap.ALLOCATIONGRANULARITY
+
 _GONE = (
     "this shared memory is gone: process {pid}, which had it, has ended or has let go of it. Keep the object in a variable "
     "there for as long as others use it; what it was made with can be made anew"
@@ -34,7 +36,7 @@ class Nameless:
 
     Args:
         descriptor: an open file, of which this becomes the owner.
-        size: bytes for the caller; one more is the mark of those who have opened it.
+        size: bytes for the caller. They come after a page that is for the mark of those who have opened it.
         origin: the process and the descriptor where it was found.
     """
 
@@ -51,7 +53,7 @@ class Nameless:
     def create(cls, size: int) -> Nameless:
         descriptor = _away(os.memfd_create("manyhands-shared", os.MFD_CLOEXEC))
         try:
-            os.ftruncate(descriptor, size + 1)
+            os.ftruncate(descriptor, _PAGE + size)
             return cls(descriptor, size)
         except BaseException:
             os.close(descriptor)
@@ -82,15 +84,21 @@ class Nameless:
 
     def map(self) -> mmap.mmap:
         if sys.version_info >= (3, 13):
-            return mmap.mmap(self.descriptor, self.size, trackfd=False)
-        return mmap.mmap(self.descriptor, self.size)
+            return mmap.mmap(self.descriptor, self.size, offset=_PAGE, trackfd=False)
+        return mmap.mmap(self.descriptor, self.size, offset=_PAGE)
+
+    def grow(self, size: int) -> None:
+        """Have at least so many bytes from the next ``map`` on; others may have made it as large already."""
+        if os.fstat(self.descriptor).st_size < _PAGE + size:
+            os.ftruncate(self.descriptor, _PAGE + size)
+        self.size = size
 
     def mark(self, opened: bool) -> None:
         """Note that it was sent off (False), or has been opened where it was sent to (True)."""
-        os.pwrite(self.descriptor, b"\1" if opened else b"\0", self.size)
+        os.pwrite(self.descriptor, b"\1" if opened else b"\0", 0)
 
     def opened(self) -> bool:
-        return os.pread(self.descriptor, 1, self.size) != b"\0"
+        return os.pread(self.descriptor, 1, 0) != b"\0"
 
     def close(self) -> None:
         os.close(self.descriptor)
@@ -114,7 +122,7 @@ class File(Nameless):
             descriptor = os.open(path := f"{_folder()}/{os.urandom(8).hex()}", flags, 0o600)
         self = cls(_away(descriptor), size)
         self.path, self.owner = path, os.getpid()
-        os.ftruncate(self.descriptor, size + 1)
+        os.ftruncate(self.descriptor, _PAGE + size)
         return self
 
     @classmethod
@@ -172,6 +180,9 @@ class Tagged:
 
     def map(self) -> mmap.mmap:
         return self._map
+
+    def grow(self, size: int) -> None:
+        raise OSError("shared memory cannot grow on Windows")
 
     def mark(self, opened: bool) -> None:
         self._map[self.size] = opened
