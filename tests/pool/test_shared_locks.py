@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from manyhands import ProcessPool
-from manyhands.shared import Lock, RLock, mutex, waiting
+from manyhands.shared import Lock, RLock, Value, mutex, waiting
 from tests.conftest import Program
 from tests.pool import sharing
 from tests.pool.conftest import PATIENCE
@@ -265,41 +265,46 @@ def test_ctrl_c_ends_the_wait(run_program: Program, fallback: bool) -> None:
     assert (ran.code, ran.out, ran.err) == (0, "ready\ninterrupted False\nTrue True\n", "")
 
 
-def test_ctrl_c_at_any_moment_leaves_it_free_or_held_and_never_in_between() -> None:
-    lock, ident = Lock(), threading.get_ident()
-    stop = threading.Event()
+class Interrupted(KeyboardInterrupt):
+    """What an alarm raises in place of Ctrl-C, so that pytest never sees one."""
 
-    def interrupt() -> None:
-        while not stop.wait(0.0005):
-            signal.pthread_kill(ident, signal.SIGINT)
 
-    thread = threading.Thread(target=interrupt)
-    thread.start()
-    interrupted = 0
+@pytest.mark.parametrize("step", ["lock", "rlock", "add"])
+def test_a_signal_at_any_moment_leaves_it_free_or_held_and_never_in_between(step: str) -> None:
+    lock = KINDS["lock" if step == "lock" else "rlock"]()
+    value = Value(int)
+    armed = False
+
+    def interrupt(*_: Any) -> None:
+        nonlocal armed
+        if armed:
+            armed = False
+            raise Interrupted
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.0002, 0.0002)
     try:
-        while interrupted < 200:
+        interrupted = tries = 0
+        while interrupted < 100 and tries < 100_000:
+            tries += 1
             try:
-                lock.acquire()
-            except KeyboardInterrupt:
-                interrupted += 1
-                continue
-            while True:
-                try:
+                armed = True
+                if step == "add":
+                    value.add(1)
+                else:
+                    lock.acquire()
                     lock.release()
-                    break
-                except KeyboardInterrupt:
-                    interrupted += 1
-                    if not lock._is_owned():
-                        break
-    except KeyboardInterrupt:
-        pass
+                armed = False
+            except Interrupted:
+                interrupted += 1
+            if step == "add":
+                assert not value.lock.locked()
+            else:
+                assert lock.locked() == lock._is_owned()
+                if lock._is_owned():
+                    lock.release()
+                assert not lock.locked()
     finally:
-        while thread.is_alive():
-            try:
-                stop.set()
-                thread.join()
-            except KeyboardInterrupt:
-                pass
-    if lock._is_owned():
-        lock.release()
-    assert sharing.in_child(lock.acquire, True, 0) == 0
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert interrupted

@@ -162,6 +162,32 @@ class Condition(Handle):
             else:
                 n -= 1
 
+    def _choose(self) -> Word | None:
+        """Notify the first who waits, but leave it to the caller to wake it, with ``_rouse``, when the lock is released.
+
+        Woken before, it would find the lock held, and go to sleep again.
+        """
+        if not self._numbers[_USED]:
+            return None
+        lines = self._waiting()
+        if not lines:
+            return None
+        word = self._word(lines[0])
+        word.set(_NOTIFIED)
+        return word
+
+    def _rouse(self, word: Word) -> None:
+        if word.wake():
+            return
+        with self._lock:  # it was just awake, or is dead: then it is another one's turn
+            pid, _ = myself()
+            for line in range(self._numbers[_USED]):
+                if self._word_of.get(line) is word and word.get() == _NOTIFIED:
+                    if self._number(line, _PID) != pid and not self._lives(line):
+                        word.set(_FREE)
+                        self.notify()
+                    return
+
     def notify_all(self) -> None:
         """Wake up all who wait.
 

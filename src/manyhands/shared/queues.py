@@ -122,7 +122,9 @@ class Queue(Handle):
                     break
                 patience = self._wait(self._not_full, block, patience, timeout, Full)
             self._write(state, data)
-            self._not_empty.notify()
+            sleeper = self._not_empty._choose()
+        if sleeper is not None:
+            self._not_empty._rouse(sleeper)
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:
         """Return the item that has waited for longest, as soon as there is one.
@@ -146,8 +148,9 @@ class Queue(Handle):
                     raise ShutDown("this queue was closed, and is empty")
                 patience = self._wait(self._not_empty, block, patience, timeout, Empty)
             data = self._read(state)
-            if self.maxsize:
-                self._not_full.notify()
+            sleeper = self._not_full._choose()
+        if sleeper is not None:
+            self._not_full._rouse(sleeper)
         return loads(data)
 
     def put_nowait(self, item: Any) -> None:

@@ -25,6 +25,8 @@ Address: TypeAlias = "tuple[Any, ...]"
 
 _PAGE = mmap.ALLOCATIONGRANULARITY
 
+_OPEN = os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
+
 _GONE = (
     "this shared memory is gone: process {pid}, which had it, has ended or has let go of it. Keep the object in a variable "
     "there for as long as others use it; what it was made with can be made anew"
@@ -40,39 +42,38 @@ class Nameless:
         origin: the process and the descriptor where it was found.
     """
 
-    __slots__ = ("descriptor", "key", "origin", "size")
+    __slots__ = ("_moved", "descriptor", "key", "origin", "size")
 
     def __init__(self, descriptor: int, size: int, origin: tuple[int, int] | None = None) -> None:
-        status = os.fstat(descriptor)
-        self.descriptor = descriptor
+        self.descriptor = _away(descriptor)
+        self._moved = self.descriptor != descriptor
+        status = os.fstat(self.descriptor)
         self.size = size
         self.key = (status.st_dev, status.st_ino)
-        self.origin = origin or (os.getpid(), descriptor)
+        self.origin = origin or (os.getpid(), self.descriptor)
 
     @classmethod
     def create(cls, size: int) -> Nameless:
-        descriptor = _away(os.memfd_create("manyhands-shared", os.MFD_CLOEXEC))
+        segment = cls(os.memfd_create("manyhands-shared", os.MFD_CLOEXEC), size)
         try:
-            os.ftruncate(descriptor, _PAGE + size)
-            return cls(descriptor, size)
+            os.ftruncate(segment.descriptor, _PAGE + size)
         except BaseException:
-            os.close(descriptor)
+            segment.close()
             raise
+        return segment
 
     @classmethod
     def open(cls, size: int, key: tuple[int, int], *places: tuple[int, int]) -> Nameless:
         """Open a block that another process has, at the first of the places where it is."""
         for pid, number in places:
-            path = f"/proc/{pid}/fd/{number}"
-            try:
-                if _inode(os.stat(path)) != key:  # before opening: it might be a pipe by now, and wait
-                    continue
-                descriptor = _away(os.open(path, os.O_RDWR | os.O_CLOEXEC))
+            try:  # it might be anything by now: a pipe, a terminal
+                descriptor = os.open(f"/proc/{pid}/fd/{number}", _OPEN)
             except OSError:
                 continue
-            if _inode(os.fstat(descriptor)) == key:
-                return cls(descriptor, size, (pid, number))
-            os.close(descriptor)
+            segment = cls(descriptor, size, (pid, number))
+            if segment.key == key:
+                return segment
+            os.close(segment.descriptor)
         raise SharedStateError(_GONE.format(pid=" and ".join(str(pid) for pid, _ in places)))
 
     def address(self) -> Address:
@@ -85,7 +86,15 @@ class Nameless:
     def map(self) -> mmap.mmap:
         if sys.version_info >= (3, 13):
             return mmap.mmap(self.descriptor, self.size, offset=_PAGE, trackfd=False)
-        return mmap.mmap(self.descriptor, self.size, offset=_PAGE)
+        # It duplicates the descriptor, and that is to be none of the first three either.
+        taken: list[int] = []
+        try:
+            while self._moved and (not taken or taken[-1] <= 2):
+                taken.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+            return mmap.mmap(self.descriptor, self.size, offset=_PAGE)
+        finally:
+            for other in taken:
+                os.close(other)
 
     def grow(self, size: int) -> None:
         """Have at least so many bytes from the next ``map`` on; others may have made it as large already."""
@@ -120,7 +129,7 @@ class File(Nameless):
         except FileNotFoundError:  # another thread has removed the folder, which was empty
             _folders.clear()
             descriptor = os.open(path := f"{_folder()}/{os.urandom(8).hex()}", flags, 0o600)
-        self = cls(_away(descriptor), size)
+        self = cls(descriptor, size)
         self.path, self.owner = path, os.getpid()
         os.ftruncate(self.descriptor, _PAGE + size)
         return self
@@ -129,7 +138,7 @@ class File(Nameless):
     def open(cls, size: int, key: tuple[int, int], *places: Any) -> File:
         path, owner = places
         try:
-            self = cls(_away(os.open(path, os.O_RDWR | os.O_CLOEXEC)), size)
+            self = cls(os.open(path, os.O_RDWR | os.O_CLOEXEC), size)
         except OSError:
             raise SharedStateError(_GONE.format(pid=owner)) from None
         self.path, self.owner = path, owner
@@ -204,10 +213,6 @@ elif hasattr(os, "memfd_create") and os.path.isdir("/proc/self/fd"):
     kind = Nameless
 else:
     kind = File
-
-
-def _inode(status: os.stat_result) -> tuple[int, int]:
-    return status.st_dev, status.st_ino
 
 
 def _away(descriptor: int) -> int:
