@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from manyhands.backends.processes import shutdown
-    from manyhands.decorators import parallel_map, process_task
+    from manyhands.decorators import parallel_map, process_task, shared_state
     from manyhands.engine.cores import cpu_count
     from manyhands.engine.executor import ProcessPool
     from manyhands.exceptions import (
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         ManyhandsError,
         OptionsError,
         RemoteTraceback,
+        SharedStateError,
         StaleGlobalError,
         TaskTimeoutError,
         UnpicklableError,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from manyhands.scheduling.failures import Collected, Failure
     from manyhands.scheduling.running import RunningTask
     from manyhands.scheduling.streaming import TaskStream
+    from manyhands.shared.fields import accumulator
     from manyhands.tasks import ProcessTask
 
 __all__ = [
@@ -56,16 +58,19 @@ __all__ = [
     "ProcessTask",
     "RemoteTraceback",
     "RunningTask",
+    "SharedStateError",
     "StaleGlobalError",
     "TaskStream",
     "TaskTimeoutError",
     "UnpicklableError",
     "WorkerCrashedError",
     "__version__",
+    "accumulator",
     "configure",
     "cpu_count",
     "parallel_map",
     "process_task",
+    "shared_state",
     "shutdown",
 ]
 
@@ -77,6 +82,8 @@ _PLACES = {
     "configure": "options",
     "parallel_map": "decorators",
     "process_task": "decorators",
+    "shared_state": "decorators",
+    "accumulator": "shared.fields",
     "ProcessTask": "tasks",
     "RunningTask": "scheduling.running",
     "TaskStream": "scheduling.streaming",

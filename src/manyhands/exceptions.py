@@ -7,6 +7,7 @@
     ├── UnpicklableError                 (pickle.PicklingError, TypeError)  something cannot travel to or from a worker
     ├── StaleGlobalError                 (RuntimeError) a module global differs in the worker and cannot be sent
     ├── TaskTimeoutError                 (TimeoutError)  a task, or the whole call, took longer than it may
+    ├── SharedStateError                 (RuntimeError) a shared state is declared or used in a way that cannot work
     ├── CheckpointError                  (ValueError)  a checkpoint is of another function, or no checkpoint at all
     ├── WorkerCrashedError               (BrokenProcessPool)  the worker died while it ran the task
     └── InitializerError                 (BrokenProcessPool)  the initializer failed, no worker could start
@@ -34,6 +35,7 @@ __all__ = [
     "ManyhandsError",
     "OptionsError",
     "RemoteTraceback",
+    "SharedStateError",
     "StaleGlobalError",
     "TaskTimeoutError",
     "UnpicklableError",
@@ -102,6 +104,19 @@ class TaskTimeoutError(ManyhandsError, TimeoutError):
         self.limit = limit
         self.stack = stack
         self.pid = pid
+
+
+class SharedStateError(ManyhandsError, RuntimeError):
+    """A shared state is declared or used in a way that cannot work; the message says what to do instead.
+
+    Example:
+        >>> from manyhands import shared_state
+        >>> @shared_state
+        ... class Totals:
+        ...     pass
+        Traceback (most recent call last):
+        manyhands.exceptions.SharedStateError: Totals declares no field: write at least one, such as ...
+    """
 
 
 class CheckpointError(ManyhandsError, ValueError):

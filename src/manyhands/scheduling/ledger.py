@@ -4,12 +4,16 @@ Results are kept as runs, lists of consecutive results, by the index of their fi
 wanted is handed out. The first failing item in input order wins: a failure is raised when all before it are handed out,
 unless the call's policy puts something in its place, or has it tried again.
 
+What tasks have added to accumulators is committed when their results are handed out; where that is not in the order of the
+input, it waits for its turn.
+
 Used by ``call``; only in the caller's thread.
 """
 
 from __future__ import annotations
 
 from manyhands.scheduling.failures import note
+from manyhands.shared import tally
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,6 +45,13 @@ class Ledger:
             tuple[float, int, Any]
         ] = []  # tasks to be tried again: when, index and item; a heap
         self.skipped: set[int] = set()
+        #: Results may be ``Counted``.
+        self.counts = tally.made
+        self._shares: dict[int, list[tally.Share]] = {}  # by index, of tasks that are done
+        self._handed: dict[
+            int, int
+        ] = {}  # first index and length of runs that were handed out before their turn
+        self._turn = 0  # the index of the first task whose turn to be committed has not come
         self._runs: dict[int, list[Any]] = {}
         self._out: dict[int, tuple[Sequence[Any], list[int]]] = {}  # of chunks that are out, and how many are
         self._done: set[int] | None = set() if counts else None
@@ -49,12 +60,16 @@ class Ledger:
 
     def keep(self, index: int, values: list[Any]) -> None:
         """Results have come: those of the tasks from ``index`` on."""
+        policy = self.policy
+        counted = values[:] if self.counts and policy is not None and policy.stored else values
         self.put(index, values)
-        if self.policy is not None:
-            self.policy.results(index, values)
+        if policy is not None:
+            policy.results(index, values, counted)
 
     def put(self, index: int, values: list[Any]) -> None:
         """Put results, or what stands for them, where ``take`` finds them."""
+        if self.counts:
+            self._set_aside(index, values)
         self._runs[index] = values
         if self._done is not None:
             self._done.update(range(index, index + (len(values) or 1)))
@@ -62,10 +77,14 @@ class Ledger:
     def take(self) -> list[Any] | None:
         """Hand out what is next, if it is there; an empty list stands for an item that is skipped."""
         if self.ordered:
-            run = self._runs.pop(self.next, None)
+            index = self.next
+            run = self._runs.pop(index, None)
         else:
-            run = self._runs.pop(next(iter(self._runs)), None) if self._runs else None
+            index = next(iter(self._runs), 0)
+            run = self._runs.pop(index, None)
         if run is not None:
+            if self.counts:
+                self._hand_over(index, len(run) or 1)
             self.next += len(run) or 1
             self.handed += len(run) or 1
         return run
@@ -88,6 +107,42 @@ class Ledger:
         """Return the indexes of the tasks before ``position`` that nothing has come of."""
         assert self._done is not None
         return [index for index in range(position) if index not in self._done]
+
+    # what tasks have added to accumulators
+
+    def _set_aside(self, index: int, values: list[Any]) -> None:
+        """Take what tasks have added from their results, which stay in place."""
+        for place, value in enumerate(values):
+            if type(value) is tally.Counted:
+                values[place] = value.value
+                self._shares[index + place] = value.shares
+
+    def _hand_over(self, index: int, count: int) -> None:
+        """A run is being handed out: commit what its tasks have added, when all before them were."""
+        if index != self._turn:
+            self._handed[index] = count
+            return
+        while count:
+            self._commit(range(self._turn, self._turn + count))
+            self._turn += count
+            count = self._handed.pop(self._turn, 0)
+
+    def commit_rest(self) -> None:
+        """The call is over: nothing more is waited for by what was handed out before its turn."""
+        for index, count in sorted(self._handed.items()):
+            self._commit(range(index, index + count))
+        self._handed.clear()
+
+    def _commit(self, tasks: range) -> None:
+        if not self._shares:
+            return
+        from manyhands.engine.interrupts import HeldBack
+
+        with HeldBack():  # a task's share is added as a whole
+            for index in tasks:
+                shares = self._shares.pop(index, None)
+                if shares is not None:
+                    tally.commit(shares)
 
     # failures
 

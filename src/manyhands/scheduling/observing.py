@@ -18,6 +18,7 @@ from manyhands.captured import globals_read
 from manyhands.captured.bytecode import facts
 from manyhands.captured.project import Project
 from manyhands.scheduling.compare import mismatch
+from manyhands.shared.tally import apart
 from manyhands.transport.refusal import safe_repr
 from manyhands.transport.serialize import dumps, loads
 
@@ -159,7 +160,7 @@ def observe(
     """
     failed = False
     try:
-        outcome: Any = function(*arguments, **constants)
+        outcome: Any = apart(function)(*arguments, **constants)
     except KeyboardInterrupt:
         raise
     except BaseException as error:
