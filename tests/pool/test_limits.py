@@ -218,3 +218,17 @@ def test_after_a_timeout_in_a_nested_call_the_outer_task_goes_on() -> None:
 def outer(_: int) -> list[Any]:
     found = subprocess.run([sys.executable, "-c", "print('ok')"], capture_output=True, text=True, check=True)
     return [found.stdout.strip()]
+
+
+def test_a_task_is_tried_again_also_where_no_more_results_may_wait(tmp_path: Path) -> None:
+    """Those behind it fill the buffer, and cannot be handed out before it."""
+    mark = tmp_path / "mark"
+
+    def once(x: int) -> int:
+        if x == 0 and not mark.exists():
+            mark.touch()
+            raise ValueError
+        return x
+
+    function = parallel_map(once, max_workers=2, retries=1, backoff=0, buffersize=3, chunksize=1)
+    assert function.map(range(20)) == list(range(20))

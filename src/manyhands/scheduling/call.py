@@ -183,7 +183,7 @@ class Call(Arriving):
         planner, source = self.planner, self.source
         with self._lock:
             count = planner.batch(source.remaining(), going=self._line is not None)
-            room = self._room() - (source.position - self.ledger.handed)
+            room = self._space()
             count = min(count, room)
             if self.backend is not None and not planner.measured:
                 source.look_ahead(min(count + 2 * self.workers, room), QUICK)

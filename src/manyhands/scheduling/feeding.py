@@ -75,7 +75,12 @@ class Feeding:
 
     def _blocked(self) -> bool:
         """Tell whether the consumer has to take results before more tasks may begin."""
-        return self.source.position - self.ledger.handed >= self._room()
+        return self._space() < 1
+
+    def _space(self) -> int:
+        """How many tasks may begin now; those that were given back have had their place all along."""
+        source = self.source
+        return max(self._room() - (source.position - self.ledger.handed), source.given_back())
 
     def _room(self) -> int:
         if self._window is not None:
@@ -122,9 +127,7 @@ class Feeding:
             return
         enough = self.workers + 1 + self.workers // 8
         while line.outstanding() < enough and not source.drained():
-            count = min(
-                planner.chunk(source.remaining()), self._room() - (source.position - self.ledger.handed)
-            )
+            count = min(planner.chunk(source.remaining()), self._space())
             if count < 1:
                 return
             before = source.position

@@ -18,10 +18,12 @@ from manyhands.shared import tally
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
+    from typing import Any, TypeAlias
 
     from manyhands.scheduling.job import Job
     from manyhands.scheduling.policy import Policy
+
+    Chunk: TypeAlias = tuple[int, Sequence[Any], list[int]]
 
 
 class Ledger:
@@ -53,7 +55,8 @@ class Ledger:
         ] = {}  # first index and length of runs that were handed out before their turn
         self._turn = 0  # the index of the first task whose turn to be committed has not come
         self._runs: dict[int, list[Any]] = {}
-        self._out: dict[int, tuple[Sequence[Any], list[int]]] = {}  # of chunks that are out, and how many are
+        #: Of chunks that are out: first index, items, and how many of them are.
+        self._out: list[Chunk] = []
         self._done: set[int] | None = set() if counts else None
 
     # results
@@ -211,25 +214,25 @@ class Ledger:
 
     def sent(self, index: int, items: Sequence[Any]) -> None:
         """A chunk is on its way; its items are kept until the last of its tasks is done."""
-        self._out[index] = items, [len(items)]
+        self._out.append((index, items, [len(items)]))
 
     def item(self, index: int) -> Any:
         """Return the item of a task that is out."""
-        start = self._start_of(index)
-        return None if start is None else self._out[start][0][index - start]
+        chunk = self._chunk_of(index)
+        return None if chunk is None else chunk[1][index - chunk[0]]
 
     def forget(self, index: int, count: int) -> None:
         """So many tasks of a chunk are not out any more."""
-        start = self._start_of(index)
-        if start is not None:
-            out = self._out[start][1]
-            out[0] -= count
-            if not out[0]:
-                del self._out[start]
+        chunk = self._chunk_of(index)
+        if chunk is not None:
+            left = chunk[2]
+            left[0] -= count
+            if not left[0]:
+                self._out = [each for each in self._out if each is not chunk]
 
-    def _start_of(self, index: int) -> int | None:
-        """The index of the first task of the chunk that a task is in, while that is out."""
-        for start, (items, _) in self._out.items():
-            if start <= index < start + len(items):
-                return start
+    def _chunk_of(self, index: int) -> Chunk | None:
+        """The chunk that a task is in, while that is out; of a task that is tried again, the last one."""
+        for chunk in reversed(self._out):
+            if chunk[0] <= index < chunk[0] + len(chunk[1]):
+                return chunk
         return None

@@ -109,7 +109,7 @@ class Source:
         """Items not handed out yet; None when nobody can know."""
         if self.exhausted:
             return self.at_hand()
-        return None if self.total is None else max(0, self.total - self.position) + self._given_back()
+        return None if self.total is None else max(0, self.total - self.position) + self.given_back()
 
     def drained(self) -> bool:
         """Tell whether everything has been handed out."""
@@ -166,9 +166,10 @@ class Source:
     def at_hand(self) -> int:
         """How many items can be taken without asking an iterator for them."""
         found = len(self._pulled) if self.sequence is None else len(self.sequence) - self.position
-        return found + self._given_back()
+        return found + self.given_back()
 
-    def _given_back(self) -> int:
+    def given_back(self) -> int:
+        """How many items were taken back and not handed out again."""
         return sum(len(items) for _, items in self._returned)
 
     def give_back(self, index: int, items: Sequence[Any]) -> None:
