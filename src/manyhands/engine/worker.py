@@ -518,7 +518,6 @@ def count(value: Any, parts: tally.Parts, encode: Callable[[Any], bytes]) -> tup
     if kind == FAILED_ENTRY:
         parts.clear()
         return kind, result
-    what = " and ".join(name for _, name in parts)
     shares = tally.close(parts)
     try:
         return COUNTED_ENTRY, join_counted(VALUE, result, encode(shares))
@@ -526,8 +525,8 @@ def count(value: Any, parts: tally.Parts, encode: Callable[[Any], bytes]) -> tup
         from manyhands.transport.refusal import refuse
         from manyhands.transport.serialize import dumps
 
-        added = [share for *_, share in shares]
-        return FAILED_ENTRY, failure(refuse(added, f"what was added to {what}", error, dumps))
+        added = {name: share for _, name, share in shares}
+        return FAILED_ENTRY, failure(refuse(added, "what was added", error, dumps))
 
 
 def snapshot(arguments: Sequence[Any]) -> list[bytes | None] | None:

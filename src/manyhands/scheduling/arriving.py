@@ -8,7 +8,6 @@ from __future__ import annotations
 from time import monotonic, sleep
 
 from manyhands.engine.interrupts import take
-from manyhands.engine.opening import value_of
 from manyhands.scheduling.feeding import Feeding
 from manyhands.scheduling.job import in_worker
 from manyhands.transport.outcomes import COUNTED, FAILED, VALUE, unplain
@@ -139,6 +138,8 @@ class Arriving(Feeding):
             try:
                 if kind != FAILED:
                     if kind == COUNTED:
+                        from manyhands.engine.opening import value_of
+
                         append(value_of(kind, outcome))
                         ledger.counts = True
                     else:

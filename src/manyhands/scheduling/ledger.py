@@ -140,12 +140,13 @@ class Ledger:
         if not self._shares:
             return
         from manyhands.engine.interrupts import HeldBack
+        from manyhands.shared.committing import commit
 
         with HeldBack():  # a task's share is added as a whole
             for index in tasks:
                 shares = self._shares.pop(index, None)
                 if shares is not None:
-                    tally.commit(shares)
+                    commit(shares)
 
     # failures
 

@@ -12,6 +12,7 @@ from manyhands.engine.executor import pack_task
 from manyhands.engine.submissions import Task
 from manyhands.retries import of as retries_of
 from manyhands.shared import tally
+from manyhands.shared.committing import done
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def _numbered(function: Decorated, kwargs: dict[str, Any]) -> dict[str, Any]:
 def _run_here(function: Decorated, args: tuple[Any, ...], kwargs: dict[str, Any], index: int) -> Any:
     """Call a function once, with the random stream and the context that its options ask for."""
     if tally.made:
-        return tally.done(tally.counted(_run_alone)(function, args, kwargs, index))
+        return done(tally.counted(_run_alone)(function, args, kwargs, index))
     return _run_alone(function, args, kwargs, index)
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from manyhands.shared.tally import Parts, Share
+    from manyhands.shared.tally import Key, Parts
 
 
 class Accumulator(Field):
@@ -99,21 +99,22 @@ class Accumulator(Field):
         return entry
 
 
-def commit(shares: list[Share]) -> None:
-    """Add what a task has added.
+def add(key: Key, name: str, share: Any) -> None:
+    """Add what a task has added to a field of a state, wherever its total is.
 
     Args:
-        shares: of the task.
+        key: of the state.
+        name: of the field.
+        share: what the task has added.
 
     Raises:
-        SharedStateError: this process has no part in a state.
+        SharedStateError: this process has no part in the state.
     """
-    for key, name, share in shares:
-        handle = find(key)
-        if handle is not None:
-            getattr(type(handle), name).add(handle._record, share)
-        elif not of_this_process(key):  # else nobody can ask for it any more
-            raise SharedStateError(
-                f"a task has added to {key[1].rpartition('.')[2]}.{name}, a state that was not made in this process: make it "
-                "here, and give it to the task"
-            )
+    handle = find(key)
+    if handle is not None:
+        getattr(type(handle), name).add(handle._record, share)
+    elif not of_this_process(key):  # else nobody can ask for it any more
+        raise SharedStateError(
+            f"a task has added to {key[1].rpartition('.')[2]}.{name}, a state that was not made in this process: make it here, "
+            "and give it to the task"
+        )

@@ -239,7 +239,7 @@ def kind_of(zero: Any, merge: Callable[[Any, Any], Any] | None) -> Kind:
     Example:
         >>> kind_of(list, None).merged([1], [2])
         [1, 2]
-        >>> kind_of(str, None)
+        >>> kind_of(str, None)  # doctest: +ELLIPSIS
         Traceback (most recent call last):
         manyhands.exceptions.SharedStateError: accumulator(str): there is no usual way to add up values of type str; say how ...
     """

@@ -107,29 +107,3 @@ def apart(call: Callable[..., Any]) -> Callable[..., Any]:
         return value.value if type(value) is Counted else value
 
     return run
-
-
-def done(value: Any) -> Any:
-    """Return what a single task has returned, and add what it has added.
-
-    Args:
-        value: of a function made by ``counted``, or out of a message.
-
-    Raises:
-        SharedStateError: it has added to a state that this process has no part in.
-    """
-    if type(value) is not Counted:
-        return value
-    commit(value.shares)
-    return value.value
-
-
-def commit(shares: list[Share]) -> None:
-    """Add what a task has added, to the totals, or to the part of the task that runs here and has made the call.
-
-    Args:
-        shares: of the task.
-    """
-    from manyhands.shared.accumulator import commit
-
-    commit(shares)
