@@ -3,7 +3,7 @@
 ::
 
     tally         what the running task has added: kept apart until the task is done, thrown away if it fails
-    handles       which state a handle means, in every process; what is common to all fields
+    identity      which state a handle means, in every process; what is common to all fields
     merging       how what tasks have added becomes a total, and what a task may do with its part
     accumulator   the field that tasks add to
     committing    how parts get there

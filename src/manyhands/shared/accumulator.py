@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from manyhands.exceptions import SharedStateError
 from manyhands.shared import tally
-from manyhands.shared.handles import Field, Record, apart, find, of_this_process
+from manyhands.shared.identity import Field, Record, apart, find, of_this_process
 from manyhands.shared.merging import Kind, kind_of
 
 TYPE_CHECKING = False

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from manyhands.shared.handles import Field
+    from manyhands.shared.identity import Field
 
 
 class Kind:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, NoReturn, Self
 
-    from manyhands.shared.handles import Field
+    from manyhands.shared.identity import Field
 
 
 def _read(field: Field, how: str) -> SharedStateError:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from manyhands.exceptions import SharedStateError
 from manyhands.shared import tally
-from manyhands.shared.handles import Field, attach, key_for, known, new
+from manyhands.shared.identity import Field, attach, key_for, known, new
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
