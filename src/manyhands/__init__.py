@@ -41,7 +41,20 @@ if TYPE_CHECKING:
     from manyhands.scheduling.failures import Collected, Failure
     from manyhands.scheduling.running import RunningTask
     from manyhands.scheduling.streaming import TaskStream
-    from manyhands.shared.fields import accumulator
+    from manyhands.shared.array import share, shared_array
+    from manyhands.shared.fields import (
+        accumulator,
+        array,
+        barrier,
+        condition,
+        event,
+        lock,
+        managed,
+        queue,
+        rlock,
+        semaphore,
+        value,
+    )
     from manyhands.tasks import ProcessTask
 
 __all__ = [
@@ -66,12 +79,24 @@ __all__ = [
     "WorkerCrashedError",
     "__version__",
     "accumulator",
+    "array",
+    "barrier",
+    "condition",
     "configure",
     "cpu_count",
+    "event",
+    "lock",
+    "managed",
     "parallel_map",
     "process_task",
+    "queue",
+    "rlock",
+    "semaphore",
+    "share",
+    "shared_array",
     "shared_state",
     "shutdown",
+    "value",
 ]
 
 _PLACES = {
@@ -84,11 +109,23 @@ _PLACES = {
     "process_task": "decorators",
     "shared_state": "decorators",
     "accumulator": "shared.fields",
+    "value": "shared.fields",
+    "array": "shared.fields",
+    "managed": "shared.fields",
+    "lock": "shared.fields",
+    "rlock": "shared.fields",
+    "semaphore": "shared.fields",
+    "event": "shared.fields",
+    "condition": "shared.fields",
+    "barrier": "shared.fields",
+    "queue": "shared.fields",
     "ProcessTask": "tasks",
     "RunningTask": "scheduling.running",
     "TaskStream": "scheduling.streaming",
     "ProcessPool": "engine.executor",
     "cpu_count": "engine.cores",
+    "share": "shared.array",
+    "shared_array": "shared.array",
     "shutdown": "backends.processes",
 }
 

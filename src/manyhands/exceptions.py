@@ -6,8 +6,8 @@
     ├── OptionsError                     (ValueError)  an option is unknown, of the wrong kind or out of range
     ├── UnpicklableError                 (pickle.PicklingError, TypeError)  something cannot travel to or from a worker
     ├── StaleGlobalError                 (RuntimeError) a module global differs in the worker and cannot be sent
+    ├── SharedStateError                 (RuntimeError) something shared is declared, or used, where that cannot work
     ├── TaskTimeoutError                 (TimeoutError)  a task, or the whole call, took longer than it may
-    ├── SharedStateError                 (RuntimeError) a shared state is declared or used in a way that cannot work
     ├── CheckpointError                  (ValueError)  a checkpoint is of another function, or no checkpoint at all
     ├── WorkerCrashedError               (BrokenProcessPool)  the worker died while it ran the task
     └── InitializerError                 (BrokenProcessPool)  the initializer failed, no worker could start
@@ -83,6 +83,15 @@ class StaleGlobalError(ManyhandsError, RuntimeError):
     """
 
 
+class SharedStateError(ManyhandsError, RuntimeError):
+    """Something shared is used in a process that has no part in it, or after its owner has gone; or in a way that cannot work.
+
+    Example:
+        >>> issubclass(SharedStateError, RuntimeError)
+        True
+    """
+
+
 class TaskTimeoutError(ManyhandsError, TimeoutError):
     """A task took longer than its ``timeout``, or a call longer than its ``deadline``, and was ended.
 
@@ -104,15 +113,6 @@ class TaskTimeoutError(ManyhandsError, TimeoutError):
         self.limit = limit
         self.stack = stack
         self.pid = pid
-
-
-class SharedStateError(ManyhandsError, RuntimeError):
-    """A shared state is declared or used in a way that cannot work; the message says what to do instead.
-
-    Example:
-        >>> issubclass(SharedStateError, RuntimeError)
-        True
-    """
 
 
 class CheckpointError(ManyhandsError, ValueError):

@@ -12,7 +12,7 @@ from manyhands.options import Options, validated
 from manyhands.scheduling.call import CHEAP, Call, Carried
 from manyhands.scheduling.job import Job
 from manyhands.scheduling.source import PLAIN, Source
-from manyhands.shared import tally
+from manyhands.transport import tally
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from manyhands.engine.streams import Broken, Changed, Results
-from manyhands.shared import tally
 from manyhands.shared.committing import done
-from manyhands.shared.tally import counted
+from manyhands.transport import tally
+from manyhands.transport.tally import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from manyhands.backends.crew import Crew, ThreadLine, after_fork_in_child, inside, run_task
 from manyhands.engine.ways import of
-from manyhands.shared import tally
+from manyhands.transport import tally
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from manyhands.shared.committing import done
-from manyhands.shared.tally import Counted
 from manyhands.transport.outcomes import COUNTED, VALUE, split_counted, unplain
 from manyhands.transport.serialize import loads
+from manyhands.transport.tally import Counted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from _pickle import loads
 from marshal import dumps
 from time import monotonic_ns, perf_counter
 
-from manyhands.shared import tally
 from manyhands.transport import channel as wire
+from manyhands.transport import tally
 from manyhands.transport.channel import Channel, Message
 from manyhands.transport.frames import split
 from manyhands.transport.journal import (

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from time import perf_counter
 
-from manyhands.shared.tally import Counted, close, running
+from manyhands.transport.tally import Counted, close, running
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

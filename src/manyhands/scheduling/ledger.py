@@ -13,7 +13,7 @@ Used by ``call``; only in the caller's thread.
 from __future__ import annotations
 
 from manyhands.scheduling.failures import note
-from manyhands.shared import tally
+from manyhands.transport import tally
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

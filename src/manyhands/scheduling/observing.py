@@ -18,9 +18,9 @@ from manyhands.captured import globals_read
 from manyhands.captured.bytecode import facts
 from manyhands.captured.project import Project
 from manyhands.scheduling.compare import mismatch
-from manyhands.shared.tally import apart
 from manyhands.transport.refusal import safe_repr
 from manyhands.transport.serialize import dumps, loads
+from manyhands.transport.tally import apart
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

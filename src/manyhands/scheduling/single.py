@@ -11,8 +11,8 @@ from manyhands.engine.attending import TaskFuture
 from manyhands.engine.executor import pack_task
 from manyhands.engine.submissions import Task
 from manyhands.retries import of as retries_of
-from manyhands.shared import tally
 from manyhands.shared.committing import done
+from manyhands.transport import tally
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

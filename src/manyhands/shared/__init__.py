@@ -1,14 +1,77 @@
-"""State between processes: fields that all see, and totals that all add to.
+"""What processes share: memory, and what they agree by.
 
-::
+Each of these can be sent anywhere, pickled or by fork, and is the same object there. They work between threads as well.
 
-    tally         what the running task has added: kept apart until the task is done, thrown away if it fails
-    identity      which state a handle means, in every process; what is common to all fields
-    merging       how what tasks have added becomes a total, and what a task may do with its part
+    >>> from manyhands.shared import Lock, Value
+    >>> total = Value(int, 40)
+    >>> total.add(2)
+    42
+
+States (``@shared_state``) are made of these, and of accumulators::
+
+    committing    how what tasks have added (transport.tally) becomes part of the totals
+    merging       how two values become one; parts: what a task may do with its own
     accumulator   the field that tasks add to
-    committing    how parts get there
-    fields        what is written in the body of a class: accumulator(), managed(), ...
+    identity      which state a handle means, in every process; what is common to all fields
+    fields        what is written in the body of a class: accumulator(), value(), managed(), ...
+    managed       objects in a process of their own
     state         what ``@shared_state`` makes of a class, and of a function
 
-Only ``tally`` is loaded by programs that share nothing.
+Nothing is loaded before it is used.
 """
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from manyhands.shared.array import Array
+    from manyhands.shared.barriers import Barrier
+    from manyhands.shared.conditions import Condition, Event
+    from manyhands.shared.locks import Lock, RLock
+    from manyhands.shared.queues import Queue, ShutDown
+    from manyhands.shared.semaphores import BoundedSemaphore, Semaphore
+    from manyhands.shared.value import Value
+
+__all__ = [
+    "Array",
+    "Barrier",
+    "BoundedSemaphore",
+    "Condition",
+    "Event",
+    "Lock",
+    "Queue",
+    "RLock",
+    "Semaphore",
+    "ShutDown",
+    "Value",
+]
+
+_PLACES = {
+    "Array": "array",
+    "Barrier": "barriers",
+    "BoundedSemaphore": "semaphores",
+    "Condition": "conditions",
+    "Event": "conditions",
+    "Lock": "locks",
+    "Queue": "queues",
+    "RLock": "locks",
+    "Semaphore": "semaphores",
+    "ShutDown": "queues",
+    "Value": "value",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"manyhands.shared.{_PLACES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -7,16 +7,16 @@ nothing, one that is tried again adds once. ``merging`` says how parts become to
 from __future__ import annotations
 
 from manyhands.exceptions import SharedStateError
-from manyhands.shared import tally
 from manyhands.shared.identity import Field, Record, apart, find, of_this_process
 from manyhands.shared.merging import Kind, kind_of
+from manyhands.transport import tally
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from manyhands.shared.tally import Key, Parts
+    from manyhands.transport.tally import Key, Parts
 
 
 class Accumulator(Field):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from manyhands.shared.tally import Counted
+from manyhands.transport.tally import Counted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from manyhands.shared.tally import Share
+    from manyhands.transport.tally import Share
 
 
 def commit(shares: list[Share]) -> None:

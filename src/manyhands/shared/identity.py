@@ -13,13 +13,13 @@ import threading
 import weakref
 
 from manyhands.exceptions import SharedStateError
-from manyhands.shared import tally
+from manyhands.transport import tally
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from manyhands.shared.tally import Key, Parts
+    from manyhands.transport.tally import Key, Parts
 
 #: The handles of this process.
 known: weakref.WeakValueDictionary[Key, Any] = weakref.WeakValueDictionary()

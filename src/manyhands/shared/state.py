@@ -7,8 +7,8 @@ function with states is called with them as keywords, in whichever process it ru
 from __future__ import annotations
 
 from manyhands.exceptions import SharedStateError
-from manyhands.shared import tally
 from manyhands.shared.identity import Field, attach, key_for, known, new
+from manyhands.transport import tally
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -3,8 +3,8 @@
 Each outcome has an entry, a number that says where its bytes end and of which kind they are. A value is a pickle, a failure
 is made by ``errors.pack``, and a plain value (an ``ATOMIC`` one: a number, a string, ...) is written by ``marshal``, which
 takes a third of the time. Plain values one after the other are what ``marshal`` writes for the members of a list, so that a
-message of nothing but plain values is read in one go. What a task has added to accumulators (``shared.tally``) travels with its
-value, as a fourth kind of outcome.
+message of nothing but plain values is read in one go. What a task has added to accumulators (``tally``) travels with its value,
+as a fourth kind of outcome.
 
 Source: ``Python/marshal.c``, version 2 of the format: a list is ``[``, its length as a 32-bit number, its members.
 """
