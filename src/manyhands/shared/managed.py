@@ -32,12 +32,14 @@ class _Server:
 
     Args:
         process: the server.
+        folder: what it listens in, and removes when it ends in good order.
         address: where it listens.
         key: what its clients have to know.
     """
 
-    def __init__(self, process: Popen[bytes], address: Any, key: bytes) -> None:
+    def __init__(self, process: Popen[bytes], folder: str, address: Any, key: bytes) -> None:
         self.process = process
+        self.folder = folder
         self.address = address
         self.key = key
         self.objects = 0
@@ -48,13 +50,17 @@ class _Server:
         assert self.process.stdin is not None
         self.process.stdin.close()
         self.process.wait()
+        if os.path.exists(self.folder):  # it was killed
+            from shutil import rmtree
+
+            rmtree(self.folder, ignore_errors=True)
 
 
 _server: _Server | None = None
 _lock = threading.RLock()
 _proxies: weakref.WeakValueDictionary[tuple[Any, str], Managed] = weakref.WeakValueDictionary()
-#: The connections of all threads, so that a forked child can close its copies.
-_open: weakref.WeakSet[Any] = weakref.WeakSet()
+#: The connections of all threads, and where to: closed when their server has ended, or, their copies, in a forked child.
+_open: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 
 
 class _Mine(threading.local):
@@ -271,7 +277,9 @@ def _found(place: tuple[Any, bytes, str], methods: frozenset[str]) -> Managed:
 def _running() -> _Server:
     """The server of this program, started if there is none."""
     global _server
-    if _server is None or _server.process.poll() is not None:
+    if _server is not None and _server.process.poll() is not None:
+        shutdown()
+    if _server is None:
         _server = _started()
     return _server
 
@@ -305,7 +313,7 @@ def _started() -> _Server:
             "standard error"
         )
     atexit.register(shutdown)
-    return _Server(process, loads(where), key)
+    return _Server(process, folder, loads(where), key)
 
 
 def _created(server: _Server, recipe: bytes) -> str:
@@ -314,6 +322,8 @@ def _created(server: _Server, recipe: bytes) -> str:
             _asked(server, "decref", server.dropped.pop())
         ident, _ = _asked(server, "create", "Held", recipe)
     except Exception as error:
+        if not server.objects:
+            shutdown()
         said = str(error).strip().strip("-").strip().rpartition("\n")[2]
         raise SharedStateError(f"a managed object could not be made: {said}") from error
     return str(ident)
@@ -336,7 +346,7 @@ def _dispatch(connection: Any, name: str, *arguments: Any) -> Any:
 def _connected(address: Any, key: bytes) -> Any:
     """This thread's connection."""
     connection = _mine.connections.get(address)
-    if connection is None:
+    if connection is None or connection.closed:
         from multiprocessing.connection import Client
 
         try:
@@ -345,7 +355,7 @@ def _connected(address: Any, key: bytes) -> Any:
         except (EOFError, OSError) as error:
             raise _lost() from error
         _mine.connections[address] = connection
-        _open.add(connection)
+        _open[connection] = address
     return connection
 
 
@@ -367,8 +377,12 @@ def shutdown() -> None:
     """End the server of this process, if there is one, with all it holds."""
     global _server
     server, _server = _server, None
-    if server is not None:
-        server.stop()
+    if server is None:
+        return
+    for connection, address in list(_open.items()):
+        if address == server.address:
+            connection.close()
+    server.stop()
 
 
 def _after_fork_in_child() -> None:
