@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from manyhands.backends.processes import shutdown
-    from manyhands.decorators import parallel_map, process_task
+    from manyhands.decorators import parallel_map, process_task, shared_state
     from manyhands.engine.cores import cpu_count
     from manyhands.engine.executor import ProcessPool
     from manyhands.exceptions import (
@@ -42,6 +42,19 @@ if TYPE_CHECKING:
     from manyhands.scheduling.running import RunningTask
     from manyhands.scheduling.streaming import TaskStream
     from manyhands.shared.array import share, shared_array
+    from manyhands.shared.fields import (
+        accumulator,
+        array,
+        barrier,
+        condition,
+        event,
+        lock,
+        managed,
+        queue,
+        rlock,
+        semaphore,
+        value,
+    )
     from manyhands.tasks import ProcessTask
 
 __all__ = [
@@ -65,13 +78,25 @@ __all__ = [
     "UnpicklableError",
     "WorkerCrashedError",
     "__version__",
+    "accumulator",
+    "array",
+    "barrier",
+    "condition",
     "configure",
     "cpu_count",
+    "event",
+    "lock",
+    "managed",
     "parallel_map",
     "process_task",
+    "queue",
+    "rlock",
+    "semaphore",
     "share",
     "shared_array",
+    "shared_state",
     "shutdown",
+    "value",
 ]
 
 _PLACES = {
@@ -82,6 +107,18 @@ _PLACES = {
     "configure": "options",
     "parallel_map": "decorators",
     "process_task": "decorators",
+    "shared_state": "decorators",
+    "accumulator": "shared.fields",
+    "value": "shared.fields",
+    "array": "shared.fields",
+    "managed": "shared.fields",
+    "lock": "shared.fields",
+    "rlock": "shared.fields",
+    "semaphore": "shared.fields",
+    "event": "shared.fields",
+    "condition": "shared.fields",
+    "barrier": "shared.fields",
+    "queue": "shared.fields",
     "ProcessTask": "tasks",
     "RunningTask": "scheduling.running",
     "TaskStream": "scheduling.streaming",

@@ -45,7 +45,7 @@ class Memory:
         self.cost: float | None = None
         self.warned = False
         self.initialized = False
-        self.deadly = _may_end_process(getattr(function, "__code__", None))
+        self.deadly = _may_end_process(getattr(getattr(function, "func", function), "__code__", None))
 
 
 class Decorated:
@@ -78,6 +78,9 @@ class Decorated:
                 setattr(self, name, getattr(function, name))
             except AttributeError:
                 pass
+        state = getattr(function, "__manyhands_state__", None)
+        if state is not None:
+            self.state = state
         if hasattr(function, "__code__"):  # what was put onto the function, as functools.wraps takes it over
             for name, value in getattr(function, "__dict__", {}).items():
                 if not hasattr(self, name):
@@ -149,7 +152,14 @@ class Decorated:
 
     def _shipped(self) -> Any:
         """What goes to the workers: what they find by name, or else the function itself."""
-        return self._original() or self.__wrapped__
+        shipped: Any = self._original() or self.__wrapped__
+        if "state" not in vars(self) or shipped is self.__wrapped__:
+            return shipped
+        from functools import partial
+
+        return partial(
+            shipped, **vars(self.state)
+        )  # the states of this process, not of what the worker has imported
 
 
 def inside_worker() -> bool:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     P = ParamSpec("P")
     R = TypeVar("R")
     T = TypeVar("T")
+    F = TypeVar("F", bound=Callable[..., Any])
 
     class TaskDecorator(Protocol):
         """What ``@process_task(option=...)`` decorates with."""
@@ -154,6 +155,67 @@ def process_task(function: Any = None, /, **options: Any) -> Any:
     return decorate if function is None else decorate(function)
 
 
+if TYPE_CHECKING:
+    # On a class; on a function, with states by keyword.
+    @overload
+    def shared_state(kind: type[T], /) -> type[T]: ...
+    @overload
+    def shared_state(**states: Any) -> Callable[[F], F]: ...
+
+
+def shared_state(kind: Any = None, /, **states: Any) -> Any:
+    """Declare state that processes share: on a class of fields, or on a function that is to be given such states.
+
+    On a class whose body declares fields (``accumulator``, ``value``, ``array``, ``managed``, ``lock``, ...): each instance is a
+    state, and a handle on it that means the same state in every process it gets to. On a function: makes the
+    states, gives them to it as keywords in every call, and keeps them in ``function.state``.
+
+    Args:
+        kind: the class.
+        **states: for a function, by keyword, classes so decorated, or their instances.
+
+    Returns:
+        The class; or a decorator for a function, above or below ``parallel_map`` and ``process_task``.
+
+    Raises:
+        SharedStateError: the class declares no field, or the function takes no such keyword.
+
+    Example:
+        >>> from collections import Counter
+        >>> from manyhands import accumulator, parallel_map, shared_state
+        >>> @shared_state
+        ... class Totals:
+        ...     words: Counter = accumulator(Counter)
+        >>> @parallel_map
+        ... @shared_state(totals=Totals)
+        ... def count(line, *, totals):
+        ...     totals.words.update(line.split())
+        >>> _ = count.map(["many hands", "make light work"])
+        >>> count.state.totals.words.total()
+        5
+    """
+    from manyhands.shared import state
+
+    if states and kind is None:
+        return lambda function: _stateful(function, states)
+    if not isinstance(kind, type) or states:
+        raise TypeError(
+            "shared_state decorates a class whose body declares fields, or, with states by keyword, a function: "
+            "@shared_state(totals=Totals)"
+        )
+    return state.declare(kind)
+
+
+def _stateful(function: Any, states: dict[str, Any]) -> Any:
+    from manyhands.shared.state import give
+
+    if isinstance(function, Decorated):
+        return type(function)(give(function.__wrapped__, states), function._changes)
+    if isinstance(function, (staticmethod, classmethod)):
+        return type(function)(_stateful(function.__func__, states))
+    return give(function, states)
+
+
 def _check(decorator: str, function: Any) -> None:
     """Refuse what cannot be sent to a worker."""
     if isinstance(function, (type, staticmethod, classmethod)):
@@ -163,7 +225,7 @@ def _check(decorator: str, function: Any) -> None:
             f"{decorator} needs a function, not {function!r:.60} (a {type(function).__name__}); options are given by name: "
             f"@{decorator}(max_workers=2)"
         )
-    code = getattr(function, "__code__", None)
+    code = _code(function)
     flags = getattr(code, "co_flags", 0)
     if flags & _COROUTINE:
         raise TypeError(
@@ -173,8 +235,13 @@ def _check(decorator: str, function: Any) -> None:
         )
 
 
+def _code(function: Any) -> Any:
+    """The code of a function, also of one that is given states."""
+    return getattr(getattr(function, "func", function), "__code__", None)
+
+
 def _refuse_generators(function: Any) -> None:
-    if getattr(getattr(function, "__code__", None), "co_flags", 0) & _GENERATOR:
+    if getattr(_code(function), "co_flags", 0) & _GENERATOR:
         raise TypeError(
             f"{function.__qualname__} is a generator function, and generators cannot leave their process; return a list, or use "
             "process_task, which gives a stream of what it yields"

@@ -12,6 +12,7 @@ from manyhands.options import Options, validated
 from manyhands.scheduling.call import CHEAP, Call, Carried
 from manyhands.scheduling.job import Job
 from manyhands.scheduling.source import PLAIN, Source
+from manyhands.transport import tally
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -395,7 +396,10 @@ class ParallelFunction(Decorated, Generic[P, R]):
         items = iterables[0]
         settings = self.settings
         away = self._guarded(settings)
-        if shape == ONE and type(items) in PLAIN and len(items[:2]) < 2 and settings.simple and not away:
+        if (
+            shape == ONE and type(items) in PLAIN and len(items[:2]) < 2 and settings.simple and not away
+            and not tally.made
+        ):  # fmt: skip
             return self._at_most_one(items, constants)
         call = self._call(iterables, constants, shape, star=star)
         runs: list[list[Any]] = []

@@ -248,3 +248,17 @@ def test_tasks_that_last_about_as_long_as_they_may_are_done_or_too_late_and_none
             assert (result.item, result.exception.limit) == (item, limit)
         else:
             assert result == item
+
+
+def test_a_task_is_tried_again_also_where_no_more_results_may_wait(tmp_path: Path) -> None:
+    """Those behind it fill the buffer, and cannot be handed out before it."""
+    mark = tmp_path / "mark"
+
+    def once(x: int) -> int:
+        if x == 0 and not mark.exists():
+            mark.touch()
+            raise ValueError
+        return x
+
+    function = parallel_map(once, max_workers=2, retries=1, backoff=0, buffersize=3, chunksize=1)
+    assert function.map(range(20)) == list(range(20))

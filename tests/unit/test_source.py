@@ -10,7 +10,7 @@ from manyhands.scheduling.source import Source
 
 
 @pytest.mark.parametrize("iterable", [range(10), iter(range(10))], ids=["sequence", "iterator"])
-def test_what_was_given_back_is_at_hand_and_remains(iterable: Any) -> None:
+def test_what_wasgiven_back_is_at_hand_and_remains(iterable: Any) -> None:
     """Else a batch that was stopped would go to the workers task by task."""
     source = Source([iterable])
     index, items = source.take(11)

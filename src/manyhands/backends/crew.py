@@ -13,6 +13,9 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from manyhands.engine.streams import Broken, Changed, Results
+from manyhands.shared.committing import done
+from manyhands.transport import tally
+from manyhands.transport.tally import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -349,7 +352,7 @@ def run_task(task: Task) -> None:
     if not future.set_running_or_notify_cancel():
         return
     try:
-        result = function(*args, **kwargs)
+        result = done(counted(function)(*args, **kwargs)) if tally.made else function(*args, **kwargs)
     except BaseException as error:
         future.set_exception(error)
     else:

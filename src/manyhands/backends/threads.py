@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from manyhands.backends.crew import Crew, ThreadLine, after_fork_in_child, inside, run_task
 from manyhands.engine.ways import of
+from manyhands.transport import tally
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,6 +94,8 @@ class Threads:
         if shape:
             unpacked = call
             call = lambda item: unpacked(*item)  # noqa: E731
+        if tally.made:
+            call = tally.counted(call)
         return ThreadLine(self.crew(), call, deliver, self.workers, private=self.nested)
 
 

@@ -138,7 +138,8 @@ def warn_lost_updates(func: Callable[..., Any], stacklevel: int = 1) -> None:
         warnings.warn(
             f"{code.co_qualname} ({code.co_filename}:{code.co_firstlineno}) assigns {' and '.join(changes)}: a worker "
             "process changes a copy of its own, which the caller never sees. Return the value instead, and combine the "
-            "results in the caller. Where each worker is meant to keep a value of its own, such as a cache, ignore "
+            "results in the caller; or add to an accumulator of a class that @shared_state decorates: "
+            "total: int = accumulator(int). Where each worker is meant to keep a value of its own, such as a cache, ignore "
             "warnings of the category LostUpdateWarning.",
             LostUpdateWarning,
             stacklevel=stacklevel + 1,

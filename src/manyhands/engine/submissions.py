@@ -10,11 +10,11 @@ from collections import deque
 from time import monotonic
 
 from manyhands.engine.interrupts import HeldBack, interrupted, ring, sleep
+from manyhands.engine.opening import opened
 from manyhands.engine.streams import Broken, Crash, Results, Talk
 from manyhands.engine.teller import Teller
 from manyhands.transport.errors import add_note, again, crash, unpack
-from manyhands.transport.outcomes import FAILED, VALUE, unplain
-from manyhands.transport.serialize import loads
+from manyhands.transport.outcomes import FAILED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -271,7 +271,7 @@ class Submissions:
             return
         future = task.future
         try:
-            value = loads(outcome) if kind == VALUE else unplain(outcome)
+            value = opened(kind, outcome)
         except BaseException as error:
             add_note(error, "manyhands: the result came, but could not be unpickled in the caller's process")
             resolve(future, error=error)

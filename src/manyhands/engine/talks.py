@@ -12,6 +12,7 @@ import weakref
 from concurrent.futures import wait
 
 from manyhands.engine.attending import TaskFuture
+from manyhands.engine.opening import opened
 from manyhands.engine.process import end_process
 from manyhands.engine.streams import Broken, Crash, Results, Talk
 from manyhands.engine.submissions import EAGER, FULL, TALKS, resolve
@@ -19,8 +20,7 @@ from manyhands.engine.talking import BEGUN, CLOSE, CONTROL, OUT, STOP
 from manyhands.engine.teller import Teller
 from manyhands.transport.errors import again, crash, unpack
 from manyhands.transport.frames import join
-from manyhands.transport.outcomes import FAILED, VALUE, unplain
-from manyhands.transport.serialize import loads
+from manyhands.transport.outcomes import FAILED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ class Dedicated:
                 self._fail(1, unpack(outcome), event.worker)
                 return
             try:
-                value = loads(outcome) if kind == VALUE else unplain(outcome)
+                value = opened(kind, outcome)
             except BaseException as error:
                 self._fail(1, error, event.worker)
             else:

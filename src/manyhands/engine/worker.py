@@ -15,6 +15,7 @@ from marshal import dumps
 from time import monotonic_ns, perf_counter
 
 from manyhands.transport import channel as wire
+from manyhands.transport import tally
 from manyhands.transport.channel import Channel, Message
 from manyhands.transport.frames import split
 from manyhands.transport.journal import (
@@ -30,7 +31,7 @@ from manyhands.transport.journal import (
     Journal,
     release,
 )
-from manyhands.transport.outcomes import FAILED_ENTRY, PLAIN_ENTRY, POSITION, VERSION, unplain
+from manyhands.transport.outcomes import COUNTED_ENTRY, FAILED_ENTRY, PLAIN_ENTRY, POSITION, VERSION, unplain
 from manyhands.transport.serialize import ATOMIC, PROTOCOL, Encoder, pickle
 
 TYPE_CHECKING = False
@@ -75,7 +76,7 @@ def main(connection: Any, journal: int | str, key: int) -> None:
         key: the channel's key.
     """
     global inside
-    inside = True
+    inside = tally.worker = True
     code, process = 1, os.getpid()
     try:
         _guard_signals()
@@ -336,6 +337,7 @@ class Run:
                 self.go(function)
         else:
             self.go(function)
+        tally.in_worker = None
         words[RUNNING] = 0
         self.flush(wire.DONE)
 
@@ -397,6 +399,8 @@ class Run:
         index, last, encode = message.first, message.count, self.worker.encoder.encode
         first, place, eager, clock = index, 0, message.flags & EAGER, perf_counter
         timed = message.flags & TIMED
+        parts: tally.Parts = {}
+        tally.in_worker = parts
         if timed:
             words[BEGAN] = monotonic_ns()
         for item in items:
@@ -406,8 +410,13 @@ class Run:
                 value = call(item)
             except BaseException as error:
                 kind, result = FAILED_ENTRY, failure(error, self.worker.memory_limit)
+                parts.clear()
             else:
-                if type(value) in ATOMIC and not (type(value) in LONG and len(value) > CAPACITY):
+                if parts:
+                    start = clock()
+                    kind, result = count(value, parts, encode)
+                    self.travel += clock() - start
+                elif type(value) in ATOMIC and not (type(value) in LONG and len(value) > CAPACITY):
                     kind, result = PLAIN_ENTRY, dumps(value, VERSION)
                 else:
                     start = clock()
@@ -499,6 +508,25 @@ def package(value: Any, encode: Callable[[Any], bytes]) -> tuple[int, bytes]:
         from manyhands.transport.serialize import dumps
 
         return FAILED_ENTRY, failure(refuse(value, "the result", error, dumps))
+
+
+def count(value: Any, parts: tally.Parts, encode: Callable[[Any], bytes]) -> tuple[int, bytes]:
+    """The bytes of a result and of what the task has added, or of the error that one of them has none."""
+    from manyhands.transport.outcomes import VALUE, join_counted
+
+    kind, result = package(value, encode)
+    if kind == FAILED_ENTRY:
+        parts.clear()
+        return kind, result
+    shares = tally.close(parts)
+    try:
+        return COUNTED_ENTRY, join_counted(VALUE, result, encode(shares))
+    except BaseException as error:
+        from manyhands.transport.refusal import refuse
+        from manyhands.transport.serialize import dumps
+
+        added = {name: share for _, name, share in shares}
+        return FAILED_ENTRY, failure(refuse(added, "what was added", error, dumps))
 
 
 def snapshot(arguments: Sequence[Any]) -> list[bytes | None] | None:

@@ -10,7 +10,7 @@ from time import monotonic, sleep
 from manyhands.engine.interrupts import take
 from manyhands.scheduling.feeding import Feeding
 from manyhands.scheduling.job import in_worker
-from manyhands.transport.outcomes import FAILED, VALUE, unplain
+from manyhands.transport.outcomes import COUNTED, FAILED, VALUE, unplain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -139,7 +139,13 @@ class Arriving(Feeding):
         for place, (kind, outcome) in enumerate(outcomes, index):
             try:
                 if kind != FAILED:
-                    append(decode(outcome) if kind == VALUE else unplain(outcome))
+                    if kind == COUNTED:
+                        from manyhands.engine.opening import value_of
+
+                        append(value_of(kind, outcome))
+                        ledger.counts = True
+                    else:
+                        append(decode(outcome) if kind == VALUE else unplain(outcome))
                     continue
                 error = line.error(outcome)
             except KeyboardInterrupt:

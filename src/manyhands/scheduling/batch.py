@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from time import perf_counter
 
+from manyhands.transport.tally import Counted, close, running
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -65,6 +67,20 @@ class Batch:
             append(function(item))
             if perf_counter() > late:
                 break
+
+    def run_counting(self, function: Callable[[Any], Any], patience: float | None) -> None:
+        """As ``run``; results of tasks that have added to accumulators are ``Counted``."""
+        append, late = self.results.append, self.start + (_END if patience is None else patience)
+        before = running.parts
+        parts = running.parts = {}
+        try:
+            for item in self.iterator:
+                value = function(item)
+                append(Counted(value, close(parts)) if parts else value)
+                if perf_counter() > late:
+                    break
+        finally:
+            running.parts = before
 
     def begun(self) -> int:
         """How many tasks have begun."""

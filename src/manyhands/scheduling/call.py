@@ -183,7 +183,7 @@ class Call(Arriving):
         planner, source = self.planner, self.source
         with self._lock:
             count = planner.batch(source.remaining(), going=self._line is not None)
-            room = self._free()
+            room = self._space()
             count = min(count, room)
             if self.backend is not None and not planner.measured:
                 source.look_ahead(min(count + 2 * self.workers, room), QUICK)
@@ -194,7 +194,8 @@ class Call(Arriving):
         if self._line is not None:
             self._line.limit = max(1, self.workers - 1)  # this thread is one of the hands
         cheap = planner.measured and (planner.cost or 0) < CHEAP and not self.lazy
-        plain = cheap and self.ledger.policy is None
+        counts = self.ledger.counts
+        plain = cheap and self.ledger.policy is None and not counts
         here, close, way = self.job.here, None, self.job.way
         if way is not None:
             here, close = way.here(here, index)
@@ -203,7 +204,8 @@ class Call(Arriving):
             if plain:
                 batch.run_quickest(here)
             else:  # if its tasks are dearer than those before: time to think again
-                batch.run(here, None if cheap else max(LOOK, 4 * batch.expected))
+                run = batch.run_counting if counts else batch.run
+                run(here, None if cheap else max(LOOK, 4 * batch.expected))
         except BaseException as error:
             self._batch = None
             self._failed_here(batch, index, items, error, plain=plain)
@@ -322,6 +324,7 @@ class Call(Arriving):
                     self._show_rest()
             elif self.backend is not None and self._counted and not self.backend.warm():
                 self.backend.miss(self.planner.missed())
+            self.ledger.commit_rest()
         finally:  # a second Ctrl-C must not leave a file locked
             self.source.release()
         if self.planner.measured:

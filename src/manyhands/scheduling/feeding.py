@@ -75,12 +75,12 @@ class Feeding:
 
     def _blocked(self) -> bool:
         """Tell whether the consumer has to take results before more tasks may begin."""
-        return self._free() < 1
+        return self._space() < 1
 
-    def _free(self) -> int:
-        """How many tasks may begin before the consumer takes results; those that have their place among them always may."""
+    def _space(self) -> int:
+        """How many tasks may begin now; those that were given back have had their place all along."""
         source = self.source
-        return max(source.given_back(), self._room() - (source.position - self.ledger.handed))
+        return max(self._room() - (source.position - self.ledger.handed), source.given_back())
 
     def _room(self) -> int:
         if self._window is not None:
@@ -128,7 +128,7 @@ class Feeding:
             return
         enough = self.workers + 1 + self.workers // 8
         while line.outstanding() < enough and not source.drained():
-            count = min(planner.chunk(source.remaining()), self._free())
+            count = min(planner.chunk(source.remaining()), self._space())
             if count < 1:
                 return
             before = source.position

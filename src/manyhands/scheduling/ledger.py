@@ -4,20 +4,26 @@ Results are kept as runs, lists of consecutive results, by the index of their fi
 wanted is handed out. The first failing item in input order wins: a failure is raised when all before it are handed out,
 unless the call's policy puts something in its place, or has it tried again.
 
+What tasks have added to accumulators is committed when their results are handed out; where that is not in the order of the
+input, it waits for its turn.
+
 Used by ``call``; only in the caller's thread.
 """
 
 from __future__ import annotations
 
 from manyhands.scheduling.failures import note
+from manyhands.transport import tally
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
+    from typing import Any, TypeAlias
 
     from manyhands.scheduling.job import Job
     from manyhands.scheduling.policy import Policy
+
+    Chunk: TypeAlias = tuple[int, Sequence[Any], list[int]]
 
 
 class Ledger:
@@ -41,21 +47,32 @@ class Ledger:
             tuple[float, int, Any]
         ] = []  # tasks to be tried again: when, index and item; a heap
         self.skipped: set[int] = set()
+        #: Results may be ``Counted``.
+        self.counts = tally.made
+        self._shares: dict[int, list[tally.Share]] = {}  # by index, of tasks that are done
+        self._handed: dict[
+            int, int
+        ] = {}  # first index and length of runs that were handed out before their turn
+        self._turn = 0  # the index of the first task whose turn to be committed has not come
         self._runs: dict[int, list[Any]] = {}
-        self._out: dict[int, tuple[Sequence[Any], list[int]]] = {}  # of chunks that are out, and how many are
-        self._again: dict[int, Any] = {}  # items of tasks that are out again: their chunk may be out still
+        #: Of chunks that are out: first index, items, and how many of them are.
+        self._out: list[Chunk] = []
         self._done: set[int] | None = set() if counts else None
 
     # results
 
     def keep(self, index: int, values: list[Any]) -> None:
         """Results have come: those of the tasks from ``index`` on."""
+        policy = self.policy
+        counted = values[:] if self.counts and policy is not None and policy.stored else values
         self.put(index, values)
-        if self.policy is not None:
-            self.policy.results(index, values)
+        if policy is not None:
+            policy.results(index, values, counted)
 
     def put(self, index: int, values: list[Any]) -> None:
         """Put results, or what stands for them, where ``take`` finds them."""
+        if self.counts:
+            self._set_aside(index, values)
         self._runs[index] = values
         if self._done is not None:
             self._done.update(range(index, index + (len(values) or 1)))
@@ -63,10 +80,14 @@ class Ledger:
     def take(self) -> list[Any] | None:
         """Hand out what is next, if it is there; an empty list stands for an item that is skipped."""
         if self.ordered:
-            run = self._runs.pop(self.next, None)
+            index = self.next
+            run = self._runs.pop(index, None)
         else:
-            run = self._runs.pop(next(iter(self._runs)), None) if self._runs else None
+            index = next(iter(self._runs), 0)
+            run = self._runs.pop(index, None)
         if run is not None:
+            if self.counts:
+                self._hand_over(index, len(run) or 1)
             self.next += len(run) or 1
             self.handed += len(run) or 1
         return run
@@ -89,6 +110,43 @@ class Ledger:
         """Return the indexes of the tasks before ``position`` that nothing has come of."""
         assert self._done is not None
         return [index for index in range(position) if index not in self._done]
+
+    # what tasks have added to accumulators
+
+    def _set_aside(self, index: int, values: list[Any]) -> None:
+        """Take what tasks have added from their results, which stay in place."""
+        for place, value in enumerate(values):
+            if type(value) is tally.Counted:
+                values[place] = value.value
+                self._shares[index + place] = value.shares
+
+    def _hand_over(self, index: int, count: int) -> None:
+        """A run is being handed out: commit what its tasks have added, when all before them were."""
+        if index != self._turn:
+            self._handed[index] = count
+            return
+        while count:
+            self._commit(range(self._turn, self._turn + count))
+            self._turn += count
+            count = self._handed.pop(self._turn, 0)
+
+    def commit_rest(self) -> None:
+        """The call is over: nothing more is waited for by what was handed out before its turn."""
+        for index, count in sorted(self._handed.items()):
+            self._commit(range(index, index + count))
+        self._handed.clear()
+
+    def _commit(self, tasks: range) -> None:
+        if not self._shares:
+            return
+        from manyhands.engine.interrupts import HeldBack
+        from manyhands.shared.committing import commit
+
+        with HeldBack():  # a task's share is added as a whole
+            for index in tasks:
+                shares = self._shares.pop(index, None)
+                if shares is not None:
+                    commit(shares)
 
     # failures
 
@@ -157,34 +215,26 @@ class Ledger:
 
     def sent(self, index: int, items: Sequence[Any]) -> None:
         """A chunk is on its way; its items are kept until the last of its tasks is done."""
-        if self.policy is not None and index in self.policy.attempts:
-            (self._again[index],) = items  # given back one by one
-        else:
-            self._out[index] = items, [len(items)]
+        self._out.append((index, items, [len(items)]))
 
     def item(self, index: int) -> Any:
         """Return the item of a task that is out."""
-        if index in self._again:
-            return self._again[index]
-        start = self._start_of(index)
-        assert start is not None, f"nothing is known of task {index}"
-        return self._out[start][0][index - start]
+        chunk = self._chunk_of(index)
+        assert chunk is not None, f"nothing is known of task {index}"
+        return chunk[1][index - chunk[0]]
 
     def forget(self, index: int, count: int) -> None:
         """So many tasks of a chunk are not out any more."""
-        if index in self._again:
-            del self._again[index]
-            return
-        start = self._start_of(index)
-        if start is not None:
-            out = self._out[start][1]
-            out[0] -= count
-            if not out[0]:
-                del self._out[start]
+        chunk = self._chunk_of(index)
+        if chunk is not None:
+            left = chunk[2]
+            left[0] -= count
+            if not left[0]:
+                self._out = [each for each in self._out if each is not chunk]
 
-    def _start_of(self, index: int) -> int | None:
-        """The index of the first task of the chunk that a task is in, while that is out."""
-        for start, (items, _) in self._out.items():
-            if start <= index < start + len(items):
-                return start
+    def _chunk_of(self, index: int) -> Chunk | None:
+        """The chunk that a task is in, while that is out; of a task that is tried again, the last one."""
+        for chunk in reversed(self._out):
+            if chunk[0] <= index < chunk[0] + len(chunk[1]):
+                return chunk
         return None

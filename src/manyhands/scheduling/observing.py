@@ -20,6 +20,7 @@ from manyhands.captured.project import Project
 from manyhands.scheduling.compare import mismatch
 from manyhands.transport.refusal import safe_repr
 from manyhands.transport.serialize import dumps, loads
+from manyhands.transport.tally import apart
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -159,7 +160,7 @@ def observe(
     """
     failed = False
     try:
-        outcome: Any = function(*arguments, **constants)
+        outcome: Any = apart(function)(*arguments, **constants)
     except KeyboardInterrupt:
         raise
     except BaseException as error:

@@ -53,10 +53,16 @@ class Policy:
         self.raises = on_error == "raise"
         self.attempts: dict[int, int] = {}  # of tasks that have failed and are tried again
 
-    def results(self, index: int, values: list[Any]) -> None:
-        """Take note of results: those of the tasks from ``index`` on."""
+    def results(self, index: int, values: list[Any], counted: list[Any] | None = None) -> None:
+        """Take note of results: those of the tasks from ``index`` on.
+
+        Args:
+            index: of the first.
+            values: the results.
+            counted: the results with what their tasks have added, if they have.
+        """
         if self.stored is not None:
-            self.stored(index, values)
+            self.stored(index, values if counted is None else counted)
         if self.on_result is not None:
             for value in values:
                 report(self.on_result, value)

@@ -11,6 +11,8 @@ from manyhands.engine.attending import TaskFuture
 from manyhands.engine.executor import pack_task
 from manyhands.engine.submissions import Task
 from manyhands.retries import of as retries_of
+from manyhands.shared.committing import done
+from manyhands.transport import tally
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,6 +75,12 @@ def _numbered(function: Decorated, kwargs: dict[str, Any]) -> dict[str, Any]:
 
 def _run_here(function: Decorated, args: tuple[Any, ...], kwargs: dict[str, Any], index: int) -> Any:
     """Call a function once, with the random stream and the context that its options ask for."""
+    if tally.made:
+        return done(tally.counted(_run_alone)(function, args, kwargs, index))
+    return _run_alone(function, args, kwargs, index)
+
+
+def _run_alone(function: Decorated, args: tuple[Any, ...], kwargs: dict[str, Any], index: int) -> Any:
     options = function.settings
     if options.seed is None and not options.context:
         return function.__wrapped__(*args, **kwargs)

@@ -7,6 +7,16 @@ Each of these can be sent anywhere, pickled or by fork, and is the same object t
     >>> total.add(2)
     42
 
+States (``@shared_state``) are made of these, and of accumulators::
+
+    committing    how what tasks have added (transport.tally) becomes part of the totals
+    merging       how two values become one; parts: what a task may do with its own
+    accumulator   the field that tasks add to
+    identity      which state a handle means, in every process; what is common to all fields
+    fields        what is written in the body of a class: accumulator(), value(), managed(), ...
+    managed       objects in a process of their own
+    state         what ``@shared_state`` makes of a class, and of a function
+
 Nothing is loaded before it is used.
 """
 

@@ -3,7 +3,8 @@
 Each outcome has an entry, a number that says where its bytes end and of which kind they are. A value is a pickle, a failure
 is made by ``errors.pack``, and a plain value (an ``ATOMIC`` one: a number, a string, ...) is written by ``marshal``, which
 takes a third of the time. Plain values one after the other are what ``marshal`` writes for the members of a list, so that a
-message of nothing but plain values is read in one go.
+message of nothing but plain values is read in one go. What a task has added to accumulators (``tally``) travels with its value,
+as a fourth kind of outcome.
 
 Source: ``Python/marshal.c``, version 2 of the format: a list is ``[``, its length as a 32-bit number, its members.
 """
@@ -18,12 +19,12 @@ if TYPE_CHECKING:
     from typing import Any
 
 #: Kinds of outcomes.
-VALUE, FAILED, PLAIN = 0, 1, 2
+VALUE, FAILED, COUNTED, PLAIN = 0, 1, 2, 3
 _SHIFT = 60
 POSITION = (1 << _SHIFT) - 1
 #: To be combined with the end of an outcome.
-ENTRIES = (VALUE << _SHIFT, FAILED << _SHIFT, PLAIN << _SHIFT)
-FAILED_ENTRY, PLAIN_ENTRY = ENTRIES[FAILED], ENTRIES[PLAIN]
+ENTRIES = (VALUE << _SHIFT, FAILED << _SHIFT, COUNTED << _SHIFT, PLAIN << _SHIFT)
+FAILED_ENTRY, COUNTED_ENTRY, PLAIN_ENTRY = ENTRIES[FAILED], ENTRIES[COUNTED], ENTRIES[PLAIN]
 
 #: The version of the format without back references, which mean nothing outside their own message.
 VERSION = 2
@@ -40,6 +41,32 @@ def plain(value: Any) -> bytes:
 
 
 unplain = marshal.loads
+
+
+def join_counted(kind: int, value: bytes, shares: bytes) -> bytes:
+    """Return a value and what its task has added as one outcome.
+
+    Args:
+        kind: of the value.
+        value: its bytes.
+        shares: those of what was added.
+
+    Example:
+        >>> kind, value, shares = split_counted(memoryview(join_counted(PLAIN, plain(1), b"more")))
+        >>> kind == PLAIN, unplain(value), bytes(shares)
+        (True, 1, b'more')
+    """
+    return b"%c%b%b%b" % (kind, len(value).to_bytes(8, "little"), value, shares)
+
+
+def split_counted(outcome: memoryview) -> tuple[int, memoryview, memoryview]:
+    """Return the kind and the bytes of a value, and those of what its task has added.
+
+    Args:
+        outcome: of ``join_counted``.
+    """
+    end = 9 + int.from_bytes(outcome[1:9], "little")
+    return outcome[0], outcome[9:end], outcome[end:]
 
 
 class Outcomes:

@@ -73,7 +73,11 @@ def refuse(obj: object, root: str, cause: BaseException, dumps: Dumps) -> Unpick
         (TypeError: cannot pickle 'generator' object)
     """
     path, part, error = _find(obj, root, dumps, cause)
-    where = "return from a worker" if root.startswith(("the result", "the item")) else "send to a worker"
+    where = (
+        "return from a worker"
+        if root.startswith(("the result", "the item", "what was"))
+        else "send to a worker"
+    )
     deep = _is_too_deep(error)
     todo = "Pass it in a flatter form, such as a list of its nodes" if deep else advice(part)
     text = f"cannot {where}: {path}: {_words(part, error)}{f'. {todo}' if todo else ''}.\n({_said(error)})"
