@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from manyhands.engine.streams import Definition
     from manyhands.engine.ways import Way
+    from manyhands.transport.serialize import Store
 
     P = ParamSpec("P")
     T = TypeVar("T")
@@ -50,6 +51,8 @@ class ProcessPool(Executor):
         initargs: the arguments of ``initializer``.
         max_tasks_per_child: a worker is replaced after that many tasks; None: never.
         start_method: "template" (also called "forkserver"), "spawn" or "fork"; None: "template" where there is a fork.
+        arena_limit: bytes (or "500 MB", "2 GiB") of shared memory for large arguments, and as much for results; 0: none. None: a
+            quarter of the machine's memory.
 
     Raises:
         OptionsError: a number is out of range.
@@ -74,6 +77,7 @@ class ProcessPool(Executor):
         *,
         max_tasks_per_child: int | None = None,
         start_method: str | None = None,
+        arena_limit: int | str | None = None,
     ) -> None:
         from manyhands.engine.cores import cpu_count
 
@@ -85,6 +89,7 @@ class ProcessPool(Executor):
                     "initializer": initializer,
                     "initargs": initargs,
                     "max_tasks_per_child": max_tasks_per_child,
+                    "arena_limit": arena_limit,
                     **({"mp_context": mp_context} if mp_context is not None else {}),
                 }
             )
@@ -92,8 +97,9 @@ class ProcessPool(Executor):
         self._initializer = initializer
         packed = pack_initializer(initializer, initargs)
         self._pool = Pool(
-            options.max_workers or cpu_count(), options.start_method, packed, max_tasks_per_child
-        )
+            options.max_workers or cpu_count(), options.start_method, packed, max_tasks_per_child,
+            arena_limit=options.arena_limit,
+        )  # fmt: skip
         self._submissions: Submissions | None = None
         self._lock = threading.Lock()
         self._shut_down = False
@@ -135,7 +141,7 @@ class ProcessPool(Executor):
                 if self._submissions is None:  # workers start while the rest is loaded
                     self._submissions = Submissions(self._pool, self._initializer)
                     self._held.append(self._submissions)
-        packed = pack_task(fn, args, kwargs, self._initializer, future)
+        packed = pack_task(fn, args, kwargs, self._initializer, future, store=self._pool.store)
         with HeldBack(), self._lock:  # nothing is queued after shutdown() has begun to wait
             if not first:
                 self._check_open()
@@ -305,6 +311,7 @@ def pack_task(
     future: TaskFuture,
     reads: Any = None,
     way: Way | None = None,
+    store: Store | None = None,
 ) -> tuple[Definition, bytes] | None:
     """Return one task as it is sent; None: it cannot be packed, which is now the future's exception.
 
@@ -316,10 +323,11 @@ def pack_task(
         future: of the task.
         reads: the function whose globals are sent along, if ``function`` only calls it.
         way: how it is run, if there is anything to that.
+        store: puts what is large into shared memory.
     """
     try:
-        definition = define(function, {}, initializer, reads, way)
-        encoder = Encoder({}, learn=True)
+        definition = define(function, {}, initializer, reads, way, store)
+        encoder = Encoder({}, learn=True, store=store)
         try:
             frame = encoder.encode((args, kwargs))
         except BaseException as error:

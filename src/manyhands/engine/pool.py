@@ -67,6 +67,7 @@ class Pool(Shares):
         initializer: the pickled pair of initializer and its arguments, or None.
         max_tasks: a worker is replaced after so many tasks; None: never.
         memory_limit: bytes that a worker may allocate, or None.
+        arena_limit: bytes of shared memory for large things, each way; None: a part of the machine's; 0: none.
     """
 
     def __init__(
@@ -76,8 +77,9 @@ class Pool(Shares):
         initializer: bytes | None = None,
         max_tasks: int | None = None,
         memory_limit: int | None = None,
+        arena_limit: int | None = None,
     ) -> None:
-        super().__init__(size, start_method, initializer, max_tasks, memory_limit)
+        super().__init__(size, start_method, initializer, max_tasks, memory_limit, arena_limit)
         self._streams: deque[Stream] = deque()
         self._chunks = itertools.count(1)
         self._handing: WorkerHandle | None = None  # the worker that is being sent a chunk
@@ -183,6 +185,8 @@ class Pool(Shares):
         worker.tasks += message.count
         if message.kind == wire.DONE:
             worker.chunk = None
+            if chunk.received >= chunk.stop:
+                chunk.body = []  # a future may keep the chunk, and with it what was sent
             stream.in_flight -= 1
             if chunk.received < chunk.stop and not stream.closed:
                 stream.ready.appendleft(chunk.part(chunk.received, chunk.stop))

@@ -10,8 +10,10 @@ from manyhands.engine.descriptors import away, kept_off, pair
 from manyhands.engine.worker import ASK_STACK, TIMED
 from manyhands.transport import channel as wire
 from manyhands.transport import journal
+from manyhands.transport.arena import Peer
 from manyhands.transport.channel import PoolChannel
 from manyhands.transport.journal import Journal
+from manyhands.transport.mapped import Remote
 from manyhands.transport.outcomes import Outcomes
 
 TYPE_CHECKING = False
@@ -58,9 +60,14 @@ class WorkerHandle:
         self.peak = 0  # bytes, known when it has ended
         self._known: OrderedDict[int, None] = OrderedDict()
         self._journal: Journal | None = None
+        self.token = int.from_bytes(os.urandom(8), sys.byteorder)  # of its arena
 
-    def open(self) -> tuple[Any, Any]:
-        """Make channel and journal; return the ends that go to the process (the caller closes them)."""
+    def open(self, *, arena: bool = False) -> tuple[Any, Any]:
+        """Make channel and journal; return the ends that go to the process (the caller closes them).
+
+        Args:
+            arena: large things may go through shared memory, both ways.
+        """
         ours, theirs = pair()
         try:
             descriptor = journal.create()
@@ -79,6 +86,16 @@ class WorkerHandle:
             journal.release(descriptor)
             raise
         self.channel = PoolChannel(ours, self.key)
+        if arena and isinstance(descriptor, int):
+            try:
+                file = away(os.dup(descriptor))
+            except OSError:  # it is going to be short of them anyway
+                self.close()
+                journal.release(descriptor)
+                theirs.close()
+                raise
+            self.channel.peer = Peer(self._journal.by_worker)
+            self.channel.remote = Remote(file, self.token, self._journal.by_pool)
         return theirs, descriptor
 
     def know(self, definition: Definition) -> None:
@@ -163,6 +180,12 @@ class WorkerHandle:
             self.channel.shut()
         else:
             self.channel.close()
+        peer, remote = self.channel.peer, self.channel.remote
+        if peer is not None:
+            peer.gone = True
+        if remote is not None:
+            self.channel.remote = None
+            remote.orphan()
         if self._journal is not None:
             self._journal.close()
             self._journal = None

@@ -1,0 +1,250 @@
+"""The receiver's end of an arena: maps segments, and counts them back when nothing of them is left.
+
+A mapping is private and writable: what is written is a copy of the page for this process alone. What is unpickled refers to the
+mapping, and the mapping to ``Held``, as does the body of the message that came with the segment. When the last of these is gone,
+in whatever thread, ``Held`` adds to the number of its slot in a table that the sender reads. ``arena`` has the drawing.
+
+A private mapping still sees what is written to the file, in pages that it has not changed. That is why a segment is never written
+anew while anybody has it; and why a process that forks gives back nothing of what it had then: the child may have it yet.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import sys
+from _pickle import loads
+from _thread import allocate_lock
+from _weakref import ref
+from collections import deque
+
+from manyhands.transport.memory import punch
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+#: So many mappings at a time, where each takes a descriptor; and where only the kernel's limit on mappings counts.
+FEW, MANY = 1024, 20_000
+
+_remotes: dict[int, Any] = {}  # weak references, by token
+_maps: set[int] = set()  # those that live
+_most = 0
+
+
+class Held:
+    """A segment that this process was lent; gives it back when it dies."""
+
+    __slots__ = ("__weakref__", "count", "offset", "remote", "size", "slot")
+
+    def __init__(self, remote: Remote, slot: int, offset: int, size: int) -> None:
+        self.remote = remote
+        self.slot = slot
+        self.offset = offset
+        self.size = size
+        self.count = 1
+
+    def __del__(self) -> None:
+        self.remote.give_back(self)
+
+
+class Body(bytearray):
+    """The body of a message that refers to segments: they are held for as long as any part of it is.
+
+    Args:
+        content: the body, or how many bytes it has.
+        held: the segments, by slot.
+    """
+
+    def __init__(self, content: bytes | bytearray | memoryview | int, held: dict[int, Held]) -> None:
+        super().__init__(content)
+        self.held = held
+
+
+class Map(mmap.mmap):
+    """A segment as this process sees it."""
+
+    held: Held
+
+    def __del__(self) -> None:
+        _maps.discard(id(self))
+
+
+class Remote:
+    """Somebody else's arena.
+
+    Args:
+        file: the descriptor of its file; closed with this object.
+        token: the arena's number.
+        returned: the table in which to count back; None: nobody reads it.
+    """
+
+    def __init__(self, file: int, token: int, returned: memoryview | None) -> None:
+        self.file = file
+        self.token = token
+        self.traces: list[tuple[int, Any]] | None = (
+            None  # slots and maps opened, where somebody wants to know
+        )
+        self._returned = returned
+        self._live: dict[int, Any] = {}  # weak references to Held, by slot
+        self._back: deque[Held | tuple[int, int]] = deque()
+        self._lock = allocate_lock()
+        self._dead = False  # its owner is gone
+        self._process = os.getpid()
+        _remotes[token] = ref(self)
+
+    def receive(self, told: memoryview) -> dict[int, Held]:
+        """Take in what ``arena.Peer.lend`` says of the segments that the next message refers to."""
+        numbers = told.cast("Q").tolist()
+        found: dict[int, Held] = {}
+        for slot, offset, size in zip(numbers[::3], numbers[1::3], numbers[2::3], strict=True):
+            known = self._live.get(slot)
+            held = known() if known is not None else None
+            if held is None:
+                held = Held(self, slot, offset, size)
+                self._live[slot] = ref(held)
+            else:
+                held.count += 1
+            found[slot] = held
+        return found
+
+    def open(self, slot: int, offset: int, size: int) -> memoryview:
+        """Return the bytes of a segment, to be read and changed by this process."""
+        known = self._live.get(slot)
+        held = known() if known is not None else None
+        if held is None or held.offset != offset:
+            raise RuntimeError(
+                "a part of the message was kept without it, and its shared memory is in other use by now"
+            )
+        return self._map(held, offset, size) or self._copy(offset, size)
+
+    def _map(self, held: Held, offset: int, size: int) -> memoryview | None:
+        if len(_maps) >= most_maps():
+            return None
+        try:
+            if sys.version_info >= (3, 13):
+                found = Map(
+                    self.file, size, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE, offset=offset, trackfd=False
+                )  # fmt: skip
+            else:
+                spare = os.dup(self.file)  # what mmap() is about to do
+                os.close(spare)
+                if spare <= 2:  # the place of a standard stream
+                    return None
+                found = Map(
+                    self.file, size, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE, offset=offset
+                )
+        except (OSError, ValueError):  # no descriptor, no more mappings, or a limit on memory
+            return None
+        _maps.add(id(found))
+        found.held = held
+        if self.traces is not None:
+            self.traces.append((held.slot, ref(found)))
+        return memoryview(found)
+
+    def _copy(self, offset: int, size: int) -> memoryview:
+        view = memoryview(bytearray(size))
+        have = 0
+        while have < size:
+            got = os.preadv(self.file, [view[have : have + (1 << 30)]], offset + have)
+            if not got:
+                raise RuntimeError("shared memory of a message is shorter than it was said to be")
+            have += got
+        return view
+
+    def give_back(self, held: Held) -> None:
+        """Count a segment back. In any thread, at any moment: whoever comes second leaves it to the first."""
+        if self._process != os.getpid() or not held.count:
+            return
+        if self._dead:
+            self._punch(held.offset, held.size)
+            return
+        self._back.append((held.slot, held.count))
+        while self._back and self._lock.acquire(False):
+            try:
+                while self._back:
+                    slot, count = self._back.popleft()  # type: ignore[misc]
+                    if self._returned is not None:
+                        self._returned[slot] += count
+            except (IndexError, ValueError):  # another was quicker; the table is closed
+                pass
+            finally:
+                self._lock.release()
+
+    def orphan(self) -> None:
+        """Its owner is gone: what nobody here holds is of no use, and what is held goes when it is let go."""
+        self._dead, self._returned = True, None
+        held = [each for each in (known() for known in list(self._live.values())) if each is not None]
+        if not held:
+            return
+        place = 0
+        for each in sorted(held, key=lambda each: each.offset):
+            self._punch(place, each.offset - place)
+            place = each.offset + each.size
+        self._punch(place, os.fstat(self.file).st_size - place)
+
+    def disown(self) -> None:
+        """In a forked child, or before a fork: nothing is given back."""
+        self._returned = None
+
+    def _punch(self, offset: int, size: int) -> None:
+        if size > 0 and self.file >= 0:
+            punch(self.file, offset, size)
+
+    def __del__(self) -> None:
+        known = _remotes.get(self.token)
+        if known is not None and known() is None:
+            del _remotes[self.token]
+        file, self.file = self.file, -1
+        if file >= 0:
+            os.close(file)
+
+
+def opened(
+    token: int, slot: int, offset: int, size: int, data: bytes | None, spans: list[tuple[int, int]]
+) -> Any:
+    """Unpickle what lies in a segment.
+
+    Args:
+        token: of the arena.
+        slot: of the segment.
+        offset: where it begins in the file, bytes.
+        size: bytes that are used of it.
+        data: the pickle; None: it is the first part of the segment.
+        spans: where the parts begin in the segment, and how long they are, bytes.
+    """
+    known = _remotes.get(token)
+    remote = known() if known is not None else None
+    if remote is None:
+        raise RuntimeError("this refers to shared memory of a pool that this process is no part of")
+    view = remote.open(slot, offset, size)
+    parts = [view[start : start + length] for start, length in spans]
+    return loads(parts.pop(0) if data is None else data, buffers=parts)
+
+
+def most_maps() -> int:
+    """Return how many mappings there may be at a time, of all arenas."""
+    global _most
+    if not _most:
+        _most = MANY
+        if sys.version_info < (3, 13):  # each takes a descriptor
+            import resource
+
+            limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+            _most = min(FEW, max(16, limit // 4) if limit > 0 else FEW)
+    return _most
+
+
+def _before_fork() -> None:
+    """What is held now, the child is going to hold as well: it is never given back."""
+    for known in list(_remotes.values()):
+        remote = known()
+        if remote is not None:
+            for each in list(remote._live.values()):
+                held = each()
+                if held is not None:
+                    held.count = 0
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork)
