@@ -128,7 +128,7 @@ class Processes:
 
         from manyhands.engine.definitions import define
 
-        definition = define(function, constants, self.options.initializer, way=self.way, store=pool.store)
+        definition = define(function, constants, self.options.initializer, way=self.way, store=pool.keep)
         return ProcessLine(pool, pool.open(deliver, self.workers), definition, shape, EAGER if eager else 0)
 
 

@@ -9,6 +9,7 @@ import _thread
 import itertools
 import os
 from collections import OrderedDict
+from time import monotonic
 
 from manyhands.captured import globals_read, snapshot
 from manyhands.engine.interrupts import HeldBack
@@ -160,13 +161,37 @@ def _numbered(blob: bytes) -> Definition:
         definition = _definitions.get(blob)
         if definition is None:
             definition = _definitions[blob] = Definition(next(_numbers), blob)
+            if type(blob) is Frame:
+                _drop_unwanted()
             while len(_definitions) > 1 and (
                 len(_definitions) > KEPT_DEFINITIONS or sum(map(len, _definitions)) > KEPT_BYTES
             ):
-                _definitions.popitem(last=False)
+                _drop(next(iter(_definitions)))
         else:
             _definitions.move_to_end(blob)
+            definition.used_at = monotonic()
     return definition
+
+
+def _drop(blob: bytes) -> None:
+    definition = _definitions.pop(blob)
+    definition.dropped = type(definition.blob) is Frame
+
+
+def _drop_unwanted() -> None:
+    for blob in [each for each in _definitions if type(each) is Frame]:
+        assert isinstance(blob, Frame)
+        if not all(lease.wanted for lease in blob.leases):
+            _drop(blob)
+
+
+def let_go(seconds: float) -> None:
+    """Drop definitions that keep shared memory and were not asked for in so many seconds; workers then forget them."""
+    before = monotonic() - seconds
+    with HeldBack(), _lock:
+        for blob, definition in list(_definitions.items()):
+            if type(definition.blob) is Frame and definition.used_at <= before:
+                _drop(blob)
 
 
 def _sent(part: Any, name: str, store: Store | None = None) -> bytes:

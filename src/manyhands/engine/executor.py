@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from manyhands.engine.streams import Definition
     from manyhands.engine.ways import Way
-    from manyhands.transport.serialize import Store
 
     P = ParamSpec("P")
     T = TypeVar("T")
@@ -141,7 +140,7 @@ class ProcessPool(Executor):
                 if self._submissions is None:  # workers start while the rest is loaded
                     self._submissions = Submissions(self._pool, self._initializer)
                     self._held.append(self._submissions)
-        packed = pack_task(fn, args, kwargs, self._initializer, future, store=self._pool.store)
+        packed = pack_task(fn, args, kwargs, self._initializer, future, pool=self._pool)
         with HeldBack(), self._lock:  # nothing is queued after shutdown() has begun to wait
             if not first:
                 self._check_open()
@@ -311,7 +310,7 @@ def pack_task(
     future: TaskFuture,
     reads: Any = None,
     way: Way | None = None,
-    store: Store | None = None,
+    pool: Pool | None = None,
 ) -> tuple[Definition, bytes] | None:
     """Return one task as it is sent; None: it cannot be packed, which is now the future's exception.
 
@@ -323,11 +322,11 @@ def pack_task(
         future: of the task.
         reads: the function whose globals are sent along, if ``function`` only calls it.
         way: how it is run, if there is anything to that.
-        store: puts what is large into shared memory.
+        pool: whose shared memory takes what is large.
     """
     try:
-        definition = define(function, {}, initializer, reads, way, store)
-        encoder = Encoder({}, learn=True, store=store)
+        definition = define(function, {}, initializer, reads, way, None if pool is None else pool.keep)
+        encoder = Encoder({}, learn=True, store=None if pool is None else pool.store)
         try:
             frame = encoder.encode((args, kwargs))
         except BaseException as error:

@@ -42,6 +42,7 @@ from manyhands.engine.shares import Shares
 from manyhands.engine.streams import Broken, Changed, Chunk, Crash, Results, Said, Stream, Talk
 from manyhands.engine.worker import MUTATED
 from manyhands.transport import channel as wire
+from manyhands.transport.arena import Frame
 from manyhands.transport.outcomes import Outcomes
 
 TYPE_CHECKING = False
@@ -388,7 +389,8 @@ class Pool(Shares):
             worker.authkey = key = authkey()
             self._tell_path(worker, wire.PATH, (module_path(), None if key is None else bytes(key)))
         self._tell_host(worker)
-        worker.know(chunk.definition)
+        if worker.know(chunk.definition) and type(chunk.definition.blob) is Frame:
+            self._forget()
         chunk.number = next(self._chunks) & 0xFFFFFFFF or next(self._chunks)
         chunk.sent_at = monotonic()
         chunk.worker = worker

@@ -26,6 +26,7 @@ from manyhands.engine.worker import REFUSED
 from manyhands.engine.workers import WorkerHandle
 from manyhands.transport import channel as wire
 from manyhands.transport.arena import IDLE, Arena
+from manyhands.transport.constants import SECONDS, Constants
 from manyhands.transport.journal import release
 from manyhands.transport.memory import create as create_arena
 
@@ -77,6 +78,7 @@ class Staff(Mail):
         self.size = size
         self.arena_limit = arena_limit
         self._arena: Arena | None = None
+        self._constants: Constants | None = None
         self._resting_arena = False  # somebody is going to look whether it is idle
         self.memory_limit = memory_limit
         self.start_method = _method(start_method)
@@ -144,6 +146,7 @@ class Staff(Mail):
         self._loop = loop = Loop()
         _live.add(self)
         self._arena = self._make_arena()
+        self._constants = None if self._arena is None else Constants(self._arena)
         # In this thread, not in the loop's: with "fork", what locks it holds (of a module it imports, say), a worker that
         # is forked from it holds as well, and is not kept waiting by.
         self._fill()
@@ -173,8 +176,16 @@ class Staff(Mail):
 
     def store(self, data: bytes, buffers: Sequence[memoryview]) -> Frame | None:
         """Put a large thing for workers into shared memory; None: it has to go through the channel."""
-        arena = self._arena
-        frame = None if arena is None else arena.store(data, buffers)
+        return self._stored(self._arena, data, buffers)
+
+    def keep(self, data: bytes, buffers: Sequence[memoryview]) -> Frame | None:
+        """The same, for what may come again, in this call or in later ones."""
+        return self._stored(self._constants, data, buffers)
+
+    def _stored(
+        self, where: Arena | Constants | None, data: bytes, buffers: Sequence[memoryview]
+    ) -> Frame | None:
+        frame = None if where is None else where.store(data, buffers)
         if frame is not None and not self._resting_arena:
             self._resting_arena = True
             self.later(IDLE, self._rest_arena)
@@ -182,9 +193,31 @@ class Staff(Mail):
 
     def _rest_arena(self) -> None:
         """Give back shared memory that has not been used for a while."""
-        self._resting_arena = self._arena is not None and self._arena.rest()
+        arena, constants = self._arena, self._constants
+        if arena is None or constants is None:
+            return
+        from manyhands.engine.definitions import let_go
+
+        if constants.rest():
+            let_go(SECONDS)
+        else:
+            let_go(0)
+        self._forget()
+        self._resting_arena = arena.rest()
         if self._resting_arena:
             self.later(IDLE, self._rest_arena)
+
+    def _forget(self) -> None:
+        """Have idle workers forget what takes much room and is not kept here."""
+        for worker in self._idle:
+            worker.forget()
+            self._flush(worker)
+
+    def _close_arena(self) -> None:
+        if self._arena is not None and self._constants is not None:
+            self._constants.close()
+            self._arena.close()
+        self._arena = self._constants = None
 
     def _count_starved(self) -> None:
         from manyhands.engine.memory import starved
@@ -513,9 +546,7 @@ class Staff(Mail):
         if self._starter is not None:
             self._starter.close()
             self._starter = None
-        if self._arena is not None:
-            self._arena.close()
-            self._arena = None
+        self._close_arena()
         assert self._loop is not None
         self._loop.stop()
         self._gone = True
@@ -527,9 +558,7 @@ class Staff(Mail):
             worker.reader = None  # a thread of the parent's
             worker.close()
         self._workers = {}
-        if self._arena is not None:
-            self._arena.close()
-            self._arena = None
+        self._close_arena()
         if self._starter is not None:
             self._starter.disown()
         if self._loop is not None:

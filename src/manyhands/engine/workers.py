@@ -58,7 +58,7 @@ class WorkerHandle:
         self.expired: int | None = None  # the task of its chunk whose time is over, so that it is ended
         self.fault = ""  # why the pool has ended it, if it has
         self.peak = 0  # bytes, known when it has ended
-        self._known: OrderedDict[int, None] = OrderedDict()
+        self._known: OrderedDict[int, Definition] = OrderedDict()
         self._journal: Journal | None = None
         self.token = int.from_bytes(os.urandom(8), sys.byteorder)  # of its arena
 
@@ -98,16 +98,24 @@ class WorkerHandle:
             self.channel.remote = Remote(file, self.token, self._journal.by_pool)
         return theirs, descriptor
 
-    def know(self, definition: Definition) -> None:
-        """Make sure that the worker has a function before it is told to run it."""
+    def know(self, definition: Definition) -> bool:
+        """Make sure that the worker has a function before it is told to run it; tell whether it is new to it."""
         if definition.number in self._known:
             self._known.move_to_end(definition.number)
-            return
+            return False
+        self.forget()
         if len(self._known) >= KEPT_FUNCTIONS:
             oldest, _ = self._known.popitem(last=False)
             self.channel.push(wire.FORGET, [], definition=oldest)
-        self._known[definition.number] = None
+        self._known[definition.number] = definition
         self.channel.push(wire.DEFINE, [definition.blob], definition=definition.number)
+        return True
+
+    def forget(self) -> None:
+        """Have the worker forget what is not kept here, and takes much room there."""
+        for number in [each.number for each in self._known.values() if each.dropped]:
+            del self._known[number]
+            self.channel.push(wire.FORGET, [], definition=number)
 
     def run(self, chunk: Chunk) -> None:
         """Send a chunk."""

@@ -46,7 +46,7 @@ def send(function: Decorated, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
         named = _numbered(function, kwargs)
         packed = pack_task(
             shipped, args, named, settings.initializer, future, function.__wrapped__, backend.way,
-            submissions.pool.store,
+            submissions.pool,
         )  # fmt: skip
     if packed is not None:
         task = Task(future, *packed, settings.timeout, retries_of(settings), _explain(function, args, kwargs))
@@ -275,7 +275,7 @@ def _dedicated(function: Decorated, shipped: Any, args: tuple[Any, ...], kwargs:
             failed,
             function.__wrapped__,
             backend.way,
-            pool.store,
+            pool,
         )
     if packed is None:
         failed.result()

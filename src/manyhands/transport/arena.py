@@ -35,7 +35,7 @@ from time import monotonic
 from manyhands.transport.journal import SLOTS
 from manyhands.transport.mapped import opened
 from manyhands.transport.memory import map_range, punch, write_at
-from manyhands.transport.serialize import THRESHOLD
+from manyhands.transport.serialize import PROTOCOL, THRESHOLD
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,11 +60,12 @@ _TOO_SMALL = 1 << 12
 class Lease:
     """As long as it lives, its segment is not written anew."""
 
-    __slots__ = ("__weakref__", "arena", "segment")
+    __slots__ = ("__weakref__", "arena", "segment", "wanted")
 
     def __init__(self, arena: Arena, segment: Segment) -> None:
         self.arena = arena
         self.segment = segment
+        self.wanted = True  # by who has it for later
 
 
 class Frame(bytes):
@@ -207,17 +208,30 @@ class Arena:
         for part in parts:
             spans.append((end, part.nbytes))
             end += -(-part.nbytes // ALIGNMENT) * ALIGNMENT
-        lease = self._take(end)
+        lease = self.write(parts, spans, end)
         if lease is None:
             return None
-        segment = lease.segment
+        piece = (lease.segment.slot, lease.segment.offset, end)
+        parcel = Parcel(self.token, [piece], None if large else data, [(0, *span) for span in spans])
+        return Frame(pickle(parcel, PROTOCOL), (lease,), end + (0 if large else len(data)))
+
+    def write(self, parts: Sequence[memoryview], spans: Sequence[tuple[int, int]], size: int) -> Lease | None:
+        """Write parts into one segment; None: there is no room.
+
+        Args:
+            parts: bytes.
+            spans: where in the segment each part begins, and how long it is, bytes.
+            size: of all of it, bytes.
+        """
+        lease = self._take(size)
+        if lease is None:
+            return None
         try:
-            self._write(segment, parts, spans)
+            self._write(lease.segment, parts, spans)
         except (OSError, ValueError) as error:
             self._refuse(error)
             return None
-        parcel = _Parcel(self.token, segment.slot, segment.offset, end, None if large else data, spans)
-        return Frame(pickle(parcel, 5), (lease,), end + len(data))
+        return lease
 
     def _take(self, size: int) -> Lease | None:
         """Find or make a segment of so many bytes."""
@@ -363,8 +377,8 @@ class Arena:
         self.file = -1
 
 
-class _Parcel:
-    """Pickles as a call of ``opened``."""
+class Parcel:
+    """Pickles as a call of ``opened``; arguments as there."""
 
     def __init__(self, *arguments: Any) -> None:
         self._arguments = arguments

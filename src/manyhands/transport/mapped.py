@@ -201,24 +201,22 @@ class Remote:
 
 
 def opened(
-    token: int, slot: int, offset: int, size: int, data: bytes | None, spans: list[tuple[int, int]]
+    token: int, pieces: list[tuple[int, int, int]], data: bytes | None, spans: list[tuple[int, int, int]]
 ) -> Any:
-    """Unpickle what lies in a segment.
+    """Unpickle what lies in segments.
 
     Args:
         token: of the arena.
-        slot: of the segment.
-        offset: where it begins in the file, bytes.
-        size: bytes that are used of it.
-        data: the pickle; None: it is the first part of the segment.
-        spans: where the parts begin in the segment, and how long they are, bytes.
+        pieces: of each segment, its slot, where it begins in the file, and how much of it is used, bytes.
+        data: the pickle; None: it is the first of the spans.
+        spans: the parts: which of the segments each is in, where it begins there, and how long it is, bytes.
     """
     known = _remotes.get(token)
     remote = known() if known is not None else None
     if remote is None:
         raise RuntimeError("this refers to shared memory of a pool that this process is no part of")
-    view = remote.open(slot, offset, size)
-    parts = [view[start : start + length] for start, length in spans]
+    views = [remote.open(*piece) for piece in pieces]
+    parts = [views[piece][start : start + length] for piece, start, length in spans]
     return loads(parts.pop(0) if data is None else data, buffers=parts)
 
 
