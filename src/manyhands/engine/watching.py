@@ -2,16 +2,14 @@
 
 What is small is pickled before and after. What lies in a mapping of shared memory is not: the kernel knows which pages were
 written to, as this process has its own copies of them, and these alone are compared with what they were. Used by ``worker``.
-
-Source: the kernel's ``Documentation/admin-guide/mm/pagemap.rst``.
 """
 
 from __future__ import annotations
 
 import mmap
 import os
-import sys
 
+from manyhands.transport.memory import address_of, own_pages
 from manyhands.transport.serialize import PROTOCOL, THRESHOLD, pickle
 
 TYPE_CHECKING = False
@@ -72,21 +70,15 @@ def _is_small(buffer: PickleBuffer) -> bool:
 
 def _has_changed(found: Any) -> bool:
     """Tell whether this process has changed anything in a mapping of its own."""
-    numpy = sys.modules.get("numpy")
-    if numpy is None:  # who has no arrays does not change any
-        return False
-    address = numpy.frombuffer(found, dtype="u1").__array_interface__["data"][0]
-    pages = -(-len(found) // mmap.PAGESIZE)
+    view, held = memoryview(found), found.held
     try:
-        with open("/proc/self/pagemap", "rb", buffering=0) as file:
-            entries = numpy.frombuffer(os.pread(file.fileno(), 8 * pages, address // mmap.PAGESIZE * 8), "u8")
+        pages = own_pages(address_of(view), view.nbytes)
     except OSError:
         return False
-    own = ((entries >> 62) != 0) & ((entries >> 61 & 1) == 0)  # there, and not a page of the file
-    for page in numpy.flatnonzero(own).tolist():
+    for page in pages:
         place = page * mmap.PAGESIZE
-        before = os.pread(found.held.remote.file, mmap.PAGESIZE, found.held.offset + place)
-        now = found[place : place + mmap.PAGESIZE]
-        if now != before[: len(now)]:
+        before = os.pread(held.remote.file, mmap.PAGESIZE, held.offset + place)
+        now = view[place : place + mmap.PAGESIZE]
+        if now != before[: now.nbytes]:
             return True
     return False

@@ -10,12 +10,11 @@ Used by ``staff``; ``arena`` has the segments.
 
 from __future__ import annotations
 
-import sys
 from collections import OrderedDict
 from time import monotonic
 
 from manyhands.transport.arena import Frame, Lease, Parcel
-from manyhands.transport.memory import map_range
+from manyhands.transport.memory import address_of, map_range
 from manyhands.transport.serialize import PROTOCOL, THRESHOLD, pickle
 
 TYPE_CHECKING = False
@@ -155,8 +154,9 @@ def same(one: memoryview, other: memoryview) -> bool:
 
 def _comparer(one: memoryview, other: memoryview) -> Any:
     """What compares a range of both, if possible without holding up other threads."""
-    addresses = _address(one), _address(other)
-    if None in addresses:
+    try:
+        first, second = address_of(one), address_of(other)
+    except TypeError:
         step = 1 << 20
         return lambda start, stop: all(
             bytes(one[place : min(place + step, stop)]) == bytes(other[place : min(place + step, stop)])
@@ -166,18 +166,4 @@ def _comparer(one: memoryview, other: memoryview) -> Any:
 
     compare = ctypes.CDLL(None).memcmp
     compare.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
-    first, second = addresses
-    assert first is not None
-    assert second is not None
     return lambda start, stop: not compare(first + start, second + start, stop - start)
-
-
-def _address(view: memoryview) -> int | None:
-    numpy = sys.modules.get("numpy")
-    if numpy is not None and view.nbytes:
-        return int(numpy.frombuffer(view, dtype="u1").__array_interface__["data"][0])
-    if view.readonly or not view.nbytes:
-        return None
-    import ctypes
-
-    return ctypes.addressof(ctypes.c_char.from_buffer(view))

@@ -4,38 +4,36 @@ A mapping is private and writable: what is written is a copy of the page for thi
 mapping, and the mapping to ``Held``, as does the body of the message that came with the segment. When the last of these is gone,
 in whatever thread, ``Held`` adds to the number of its slot in a table that the sender reads. ``arena`` has the drawing.
 
+Mapping memory and touching its pages for the first time takes as long as copying it. So larger segments are mapped once, and the
+mapping is used again for the next thing that comes in the same segment (``Window``). What this process has written into it,
+pages of its own, goes with the thing; if there is none, all pages are there already.
+
 A private mapping still sees what is written to the file, in pages that it has not changed. That is why a segment is never written
 anew while anybody has it; and why a process that forks gives back nothing of what it had then: the child may have it yet.
 """
 
 from __future__ import annotations
 
-import mmap
 import os
-import sys
 from _pickle import loads
 from _thread import allocate_lock
 from _weakref import ref
 from collections import deque
 
 from manyhands.transport.memory import punch
+from manyhands.transport.windows import WINDOW_FROM, WINDOW_TO, WINDOWS, Window, carrier, private
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-#: So many mappings at a time, where each takes a descriptor; and where only the kernel's limit on mappings counts.
-FEW, MANY = 1024, 20_000
-
 _remotes: dict[int, Any] = {}  # weak references, by token
-_maps: set[int] = set()  # those that live
-_most = 0
 
 
 class Held:
     """A segment that this process was lent; gives it back when it dies."""
 
-    __slots__ = ("__weakref__", "count", "offset", "remote", "size", "slot")
+    __slots__ = ("__weakref__", "count", "offset", "remote", "size", "slot", "window")
 
     def __init__(self, remote: Remote, slot: int, offset: int, size: int) -> None:
         self.remote = remote
@@ -43,8 +41,11 @@ class Held:
         self.offset = offset
         self.size = size
         self.count = 1
+        self.window: Window | None = None  # the one that it is seen through
 
     def __del__(self) -> None:
+        if self.window is not None and not self.window.wipe():
+            self.remote.close_window(self.slot)
         self.remote.give_back(self)
 
 
@@ -61,15 +62,6 @@ class Body(bytearray):
         self.held = held
 
 
-class Map(mmap.mmap):
-    """A segment as this process sees it."""
-
-    held: Held
-
-    def __del__(self) -> None:
-        _maps.discard(id(self))
-
-
 class Remote:
     """Somebody else's arena.
 
@@ -82,12 +74,12 @@ class Remote:
     def __init__(self, file: int, token: int, returned: memoryview | None) -> None:
         self.file = file
         self.token = token
-        self.traces: list[tuple[int, Any]] | None = (
-            None  # slots and maps opened, where somebody wants to know
-        )
+        #: Slots that were opened, and weak references to what they are seen through, where somebody wants to know.
+        self.traces: list[tuple[int, Any]] | None = None
         self._returned = returned
         self._live: dict[int, Any] = {}  # weak references to Held, by slot
-        self._back: deque[Held | tuple[int, int]] = deque()
+        self._windows: dict[int, Window] = {}  # by slot
+        self._back: deque[tuple[int, int]] = deque()
         self._lock = allocate_lock()
         self._dead = False  # its owner is gone
         self._process = os.getpid()
@@ -116,31 +108,46 @@ class Remote:
             raise RuntimeError(
                 "a part of the message was kept without it, and its shared memory is in other use by now"
             )
-        return self._map(held, offset, size) or self._copy(offset, size)
-
-    def _map(self, held: Held, offset: int, size: int) -> memoryview | None:
-        if len(_maps) >= most_maps():
-            return None
-        try:
-            if sys.version_info >= (3, 13):
-                found = Map(
-                    self.file, size, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE, offset=offset, trackfd=False
-                )  # fmt: skip
-            else:
-                spare = os.dup(self.file)  # what mmap() is about to do
-                os.close(spare)
-                if spare <= 2:  # the place of a standard stream
-                    return None
-                found = Map(
-                    self.file, size, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE, offset=offset
-                )
-        except (OSError, ValueError):  # no descriptor, no more mappings, or a limit on memory
-            return None
-        _maps.add(id(found))
+        if held.window is None and WINDOW_FROM <= held.size <= WINDOW_TO:
+            view = self._look_through(held, size)
+            if view is not None:
+                return view
+        found = private(self.file, offset, size)
+        if found is None:
+            return self._copy(offset, size)
         found.held = held
+        self._trace(held, found)
+        return memoryview(found)
+
+    def _look_through(self, held: Held, size: int) -> memoryview | None:
+        """See a segment through its window."""
+        window = self._windows.get(held.slot)
+        if window is None or window.offset != held.offset:
+            self._windows.pop(held.slot, None)
+            found = private(self.file, held.offset, held.size)
+            if found is None:
+                return None
+            try:
+                window = Window(found, held.offset)
+            except (ImportError, TypeError):  # nobody can tell where it is
+                return None
+            if len(self._windows) >= WINDOWS:
+                del self._windows[next(iter(self._windows))]
+            self._windows[held.slot] = window
+        seen = carrier(window.map, held)
+        if seen is None:
+            return None
+        held.window = window
+        self._trace(held, seen)
+        return memoryview(seen)[:size]
+
+    def close_window(self, slot: int) -> None:
+        """Map anew what comes next in a segment."""
+        self._windows.pop(slot, None)
+
+    def _trace(self, held: Held, found: Any) -> None:
         if self.traces is not None:
             self.traces.append((held.slot, ref(found)))
-        return memoryview(found)
 
     def _copy(self, offset: int, size: int) -> memoryview:
         view = memoryview(bytearray(size))
@@ -163,7 +170,7 @@ class Remote:
         while self._back and self._lock.acquire(False):
             try:
                 while self._back:
-                    slot, count = self._back.popleft()  # type: ignore[misc]
+                    slot, count = self._back.popleft()
                     if self._returned is not None:
                         self._returned[slot] += count
             except (IndexError, ValueError):  # another was quicker; the table is closed
@@ -174,6 +181,7 @@ class Remote:
     def orphan(self) -> None:
         """Its owner is gone: what nobody here holds is of no use, and what is held goes when it is let go."""
         self._dead, self._returned = True, None
+        self._windows.clear()
         held = [each for each in (known() for known in list(self._live.values())) if each is not None]
         if not held:
             return
@@ -218,19 +226,6 @@ def opened(
     views = [remote.open(*piece) for piece in pieces]
     parts = [views[piece][start : start + length] for piece, start, length in spans]
     return loads(parts.pop(0) if data is None else data, buffers=parts)
-
-
-def most_maps() -> int:
-    """Return how many mappings there may be at a time, of all arenas."""
-    global _most
-    if not _most:
-        _most = MANY
-        if sys.version_info < (3, 13):  # each takes a descriptor
-            import resource
-
-            limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-            _most = min(FEW, max(16, limit // 4) if limit > 0 else FEW)
-    return _most
 
 
 def _before_fork() -> None:

@@ -60,6 +60,47 @@ def map_range(file: int, offset: int, size: int) -> mmap.mmap:
     return mmap.mmap(file, size, offset=offset)
 
 
+def own_pages(address: int, size: int) -> list[int]:
+    """Return which pages of a private mapping this process has copies of its own of, because it has written to them.
+
+    Args:
+        address: of the mapping.
+        size: of the mapping, bytes.
+
+    Raises:
+        OSError: the system does not say.
+
+    Source:
+        The kernel's ``Documentation/admin-guide/mm/pagemap.rst``: bit 63, there; 62, swapped; 61, a page of a file.
+    """
+    pages = -(-size // mmap.PAGESIZE)
+    with open("/proc/self/pagemap", "rb", buffering=0) as file:
+        data = os.pread(file.fileno(), 8 * pages, address // mmap.PAGESIZE * 8)
+    if len(data) < 8 * pages:
+        raise OSError("less was said than asked for")
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        entries = numpy.frombuffer(data, "u8")
+        return list(numpy.flatnonzero((entries >> 62 != 0) & (entries >> 61 & 1 == 0)).tolist())
+    return [
+        page for page, entry in enumerate(memoryview(data).cast("Q")) if entry >> 62 and not entry >> 61 & 1
+    ]
+
+
+def address_of(view: memoryview | mmap.mmap) -> int:
+    """Return where in memory something begins that can be written to, or any buffer where NumPy is loaded.
+
+    Raises:
+        TypeError: it is read-only, and there is no NumPy.
+    """
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        return int(numpy.frombuffer(view, dtype="u1").__array_interface__["data"][0])
+    import ctypes
+
+    return ctypes.addressof(ctypes.c_char.from_buffer(view))
+
+
 def punch(file: int, offset: int, size: int) -> None:
     """Give the memory of a range back to the system, as far as it takes it."""
     try:
