@@ -23,7 +23,7 @@ from manyhands.transport.memory import create
 from manyhands.transport.serialize import THRESHOLD, Encoder, loads
 
 try:
-    import numpy  # noqa: F401 - with it, larger segments are seen through windows
+    import numpy as np  # noqa: F401 - with it, larger segments are seen through windows
 except ImportError:
     pass
 
