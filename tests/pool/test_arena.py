@@ -179,8 +179,9 @@ def run(method: str, calls: int, deadly_every: int) -> None:
         del futures, array
         gc.collect()
         assert resident() < before[0] + 30_000_000
-        assert descriptors() <= before[1] + 4
-        assert in_shared_memory() <= before[2] + 2
+        # Mappings that stay for what comes next may be some more, up to a limit.
+        assert descriptors() <= before[1] + 40
+        assert in_shared_memory() <= before[2] + 40
     assert in_shared_memory() == 0
 
 
@@ -298,3 +299,127 @@ def test_a_few_descriptors_are_enough(run_program: Program) -> None:
     done = run_program(FEW)
     assert done.code == 0, done.err
     assert done.out.strip() == "done"
+
+
+# what streams, and what tasks say to their callers
+
+
+def produce(count: int) -> Iterator[Any]:
+    for n in range(count):
+        yield filled(n)
+
+
+def doubled(items: Any) -> Iterator[Any]:
+    for item in items:
+        np.multiply(item, 2, out=item)
+        yield item
+
+
+def sums(items: Any) -> list[float]:
+    return [float(item.sum()) for item in items]
+
+
+def echo(channel: Any) -> int:
+    for item in channel:
+        np.add(item, 1, out=item)
+        channel.send(item)
+    return in_shared_memory()
+
+
+def test_streamed_items_are_mapped_and_stay_as_they_are() -> None:
+    items = list(process_task(produce)(20))
+    assert in_shared_memory() >= 1
+    for n, item in enumerate(items):
+        assert (item == n).all()
+        assert item.flags.writeable
+
+
+def test_large_items_go_from_task_to_task() -> None:
+    stream = process_task(doubled)(process_task(produce)(10))
+    assert process_task(sums)(stream) == [2.0 * n * MANY for n in range(10)]
+
+
+def test_a_stream_that_was_begun_here_can_be_given_away() -> None:
+    stream = process_task(produce)(10)
+    assert (next(stream) == 0).all()
+    assert process_task(sums)(stream) == [float(n) * MANY for n in range(1, 10)]
+
+
+def test_large_objects_go_through_a_channel_both_ways() -> None:
+    task = process_task(echo).start()
+    for n in range(5):
+        assert (task.channel.request(filled(n)) == n + 1).all()
+    task.channel.close()
+    task.result()
+
+
+# constants
+
+
+def with_constant(index: int, *, table: Any) -> tuple[int, float, int]:
+    return os.getpid(), float(table[index]), table.__array_interface__["data"][0]
+
+
+def test_a_constant_is_sent_again_only_when_it_has_changed() -> None:
+    table = np.arange(MEGABYTES, dtype=float)
+    call = parallel_map(with_constant, max_workers=1, max_tasks_per_child=100_000)
+    first = call.map(range(4), table=table)
+    again = call.map(range(4), table=table.copy())
+    assert first == again
+    table[2] = -1
+    assert [value for _, value, _ in call.map(range(4), table=table)] == [0, 1, -1, 3]
+    table[2] = 2
+    assert [value for _, value, _ in call.map(range(4), table=table)] == [0, 1, 2, 3]
+
+
+def test_changing_constants_take_turns_in_few_segments() -> None:
+    table = np.zeros(MEGABYTES)
+    call = parallel_map(with_constant, max_workers=2, max_tasks_per_child=100_000)
+    for n in range(12):
+        table[:] = n
+        found = call.map(range(8), table=table)
+        assert {value for _, value, _ in found} == {n}
+    assert shared_bytes(found[0][0]) <= 6 * 9 * MEGABYTES
+
+
+def scribble(index: int, *, table: Any) -> float:
+    before = float(table[index])
+    table[index] = -1
+    return before
+
+
+def test_what_a_task_writes_into_a_constant_its_worker_alone_sees() -> None:
+    table = np.arange(MEGABYTES, dtype=float)
+    call = parallel_map(scribble, max_workers=2, max_tasks_per_child=100_000)
+    assert call.map(range(50), table=table) == list(range(50))
+    assert table[3] == 3
+
+
+def test_a_closure_brings_its_array_through_shared_memory() -> None:
+    table = np.arange(MEGABYTES, dtype=float)
+    call = parallel_map(lambda n: (float(table[n]), in_shared_memory()), max_workers=1, max_tasks_per_child=9)
+    assert all(value == n and there for n, (value, there) in enumerate(call.map(range(4))))
+
+
+def test_constants_that_nobody_uses_are_given_back() -> None:
+    from manyhands.backends import processes
+    from manyhands.engine import definitions
+
+    call = parallel_map(with_constant, max_workers=1, max_tasks_per_child=100_000)
+    call.map(range(4), table=np.zeros(MEGABYTES))
+    (pool,) = processes._pools.values()
+    shared, constants, loop = pool._arena, pool._constants, pool._loop
+    assert shared is not None
+    assert constants is not None
+    assert loop is not None
+    assert os.fstat(shared.file).st_blocks * 512 >= 8 * MEGABYTES
+    constants.rest(0)
+    definitions.let_go(0)
+    with loop.guard:
+        pool._forget()
+    assert parallel_map(abs, max_workers=1, max_tasks_per_child=100_000).map([-1, -2]) == [
+        1,
+        2,
+    ]  # the worker has read it
+    assert not shared.rest(0)
+    assert os.fstat(shared.file).st_blocks == 0

@@ -33,7 +33,7 @@ from collections import deque
 from time import monotonic
 
 from manyhands.transport.journal import SLOTS
-from manyhands.transport.mapped import opened
+from manyhands.transport.mapped import opened, rebuilt, taken
 from manyhands.transport.memory import map_range, punch, write_at
 from manyhands.transport.serialize import PROTOCOL, THRESHOLD
 
@@ -41,6 +41,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import Any, Self
+
+    from manyhands.transport.serialize import Store
 
 #: A free segment is given back after so many seconds.
 IDLE = 3.0
@@ -385,6 +387,27 @@ class Parcel:
 
     def __reduce__(self) -> Any:
         return opened, self._arguments
+
+
+def repacked(frame: bytes | memoryview, store: Store) -> bytes:
+    """Return what refers to another arena in a form for others, as it is: what is in it is not unpickled.
+
+    Args:
+        frame: a pickle that ``mapped.is_parcel``.
+        store: puts it where they find it.
+    """
+    data, buffers = taken(frame)
+    stored = store(data, buffers)  # type: ignore[arg-type]
+    if stored is not None:
+        return stored
+    return pickle(_Inline(bytes(data), [bytearray(part) for part in buffers]), PROTOCOL)
+
+
+class _Inline(Parcel):
+    """Pickles as a call of ``rebuilt``."""
+
+    def __reduce__(self) -> Any:
+        return rebuilt, self._arguments
 
 
 def rounded(size: int) -> int:

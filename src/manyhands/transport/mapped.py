@@ -15,7 +15,7 @@ anew while anybody has it; and why a process that forks gives back nothing of wh
 from __future__ import annotations
 
 import os
-from _pickle import loads
+from _pickle import Unpickler, loads
 from _thread import allocate_lock
 from _weakref import ref
 from collections import deque
@@ -25,6 +25,7 @@ from manyhands.transport.windows import WINDOW_FROM, WINDOW_TO, WINDOWS, Window,
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
 _remotes: dict[int, Any] = {}  # weak references, by token
@@ -219,13 +220,45 @@ def opened(
         data: the pickle; None: it is the first of the spans.
         spans: the parts: which of the segments each is in, where it begins there, and how long it is, bytes.
     """
+    return rebuilt(*_parts(token, pieces, data, spans))
+
+
+def rebuilt(data: bytes | memoryview, buffers: Sequence[Any]) -> Any:
+    """Unpickle what was pickled without its buffers."""
+    return loads(data, buffers=buffers)
+
+
+def _parts(
+    token: int, pieces: list[tuple[int, int, int]], data: bytes | None, spans: list[tuple[int, int, int]]
+) -> tuple[bytes | memoryview, list[memoryview]]:
     known = _remotes.get(token)
     remote = known() if known is not None else None
     if remote is None:
         raise RuntimeError("this refers to shared memory of a pool that this process is no part of")
     views = [remote.open(*piece) for piece in pieces]
     parts = [views[piece][start : start + length] for piece, start, length in spans]
-    return loads(parts.pop(0) if data is None else data, buffers=parts)
+    return (parts.pop(0) if data is None else data), parts
+
+
+def is_parcel(frame: bytes | memoryview) -> bool:
+    """Tell whether a pickle refers to shared memory."""
+    return __name__.encode() in bytes(frame[:80])
+
+
+class Taken(Unpickler):
+    """Gives a pickle and its buffers, in place of what they stand for."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == (__name__, opened.__name__):
+            return _parts
+        return super().find_class(module, name)
+
+
+def taken(frame: bytes | memoryview) -> tuple[bytes | memoryview, list[memoryview]]:
+    """Return the pickle and the buffers that a parcel refers to, without unpickling them."""
+    from io import BytesIO
+
+    return Taken(BytesIO(frame)).load()  # type: ignore[no-any-return]
 
 
 def _before_fork() -> None:
