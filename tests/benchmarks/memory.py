@@ -284,12 +284,14 @@ ROWS: dict[str, Callable[[], Row]] = {"in": arrays_in, "out": arrays_out, "const
 def measure(name: str, row: Row, who: Any, rounds: int) -> None:
     """Print one contestant's line of one row."""
     ratios: dict[str, list[float]] = {}
+    before = memory()
+    row.run(who)
+    with peak() as highest:
+        row.run(who)
     if row.begin is not None:
         for _ in range(3):  # warm: other constants of this size have been there before
             row.begin()
             row.run(who)
-    row.run(who)
-    before = memory()
     for _ in range(rounds):
         if row.begin is not None:
             row.begin()
@@ -302,8 +304,6 @@ def measure(name: str, row: Row, who: Any, rounds: int) -> None:
         again = seconds(lambda: row.run(who))
         ratios.setdefault("", []).append(again / copy)
         ratios.setdefault("fresh", []).append(again / fresh)
-    with peak() as highest:
-        row.run(who)
     print(
         f"{name}, {who.name}: ",
         "; ".join(f"{what} {spread(found)}".strip() for what, found in ratios.items()),

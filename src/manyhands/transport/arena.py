@@ -34,7 +34,7 @@ from time import monotonic
 
 from manyhands.transport.journal import SLOTS
 from manyhands.transport.mapped import opened, rebuilt, taken
-from manyhands.transport.memory import map_range, punch, write_at
+from manyhands.transport.memory import copy, map_range, punch, write_at
 from manyhands.transport.serialize import PROTOCOL, THRESHOLD
 
 TYPE_CHECKING = False
@@ -295,24 +295,25 @@ class Arena:
         return segment
 
     def _write(self, segment: Segment, parts: Sequence[memoryview], spans: Sequence[tuple[int, int]]) -> None:
-        if segment.view is None and segment.written and segment.size >= MAPPED_FROM:
-            self._map(segment)
+        if segment.written and segment.size >= MAPPED_FROM:
+            self.map(segment)
         if segment.view is not None:
             for part, (start, size) in zip(parts, spans, strict=True):
-                segment.view[start : start + size] = part
+                copy(segment.view[start : start + size], part)
             return
         segment.written = True
         for part, (start, _) in zip(parts, spans, strict=True):
             write_at(self.file, part, segment.offset + start)
 
-    def _map(self, segment: Segment) -> None:
-        if self._mapped >= MOST_MAPPED:
-            return
-        try:
-            segment.view = memoryview(map_range(self.file, segment.offset, segment.size))
-        except (OSError, ValueError):  # no descriptor, no room: writing does without
-            return
-        self._mapped += 1
+    def map(self, segment: Segment) -> memoryview | None:
+        """Return a segment as memory to be written and read; None where that cannot be had."""
+        if segment.view is None and self._mapped < MOST_MAPPED:
+            try:
+                segment.view = memoryview(map_range(self.file, segment.offset, segment.size))
+            except (OSError, ValueError):  # no descriptor, no room
+                return None
+            self._mapped += 1
+        return segment.view
 
     # giving back
 

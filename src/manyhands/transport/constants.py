@@ -14,7 +14,7 @@ from collections import OrderedDict
 from time import monotonic
 
 from manyhands.transport.arena import Frame, Lease, Parcel
-from manyhands.transport.memory import address_of, map_range
+from manyhands.transport.memory import address_of, both_halves
 from manyhands.transport.serialize import PROTOCOL, THRESHOLD, pickle
 
 TYPE_CHECKING = False
@@ -95,11 +95,10 @@ class Constants:
         if lease is None:
             return None
         segment = lease.segment
-        try:
-            view = memoryview(map_range(self._arena.file, segment.offset, segment.size))[: part.nbytes]
-        except (OSError, ValueError):  # no descriptor: it is not kept, then
+        view = self._arena.map(segment)
+        if view is None:  # it is not kept, then
             return Kept(lease, part.nbytes, memoryview(b""))
-        kept = self._kept[segment.slot] = Kept(lease, part.nbytes, view)
+        kept = self._kept[segment.slot] = Kept(lease, part.nbytes, view[: part.nbytes])
         return kept
 
     def _make_room(self, size: int) -> None:
@@ -142,14 +141,7 @@ def same(one: memoryview, other: memoryview) -> bool:
     compare = _comparer(one, other)
     if size < TOGETHER:
         return bool(compare(0, size))
-    import threading
-
-    half, answers = size // 2, []
-    helper = threading.Thread(target=lambda: answers.append(compare(half, size)), daemon=True)
-    helper.start()
-    first = compare(0, half)
-    helper.join()
-    return bool(first) and answers == [True]
+    return all(both_halves(compare, size))
 
 
 def _comparer(one: memoryview, other: memoryview) -> Any:

@@ -9,7 +9,12 @@ import mmap
 import os
 import sys
 
-#: From so many bytes on two threads write: fresh memory comes slowly.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+#: From so many bytes on two threads write.
 TOGETHER = 32 << 20
 
 
@@ -20,7 +25,7 @@ def write_at(file: int, data: memoryview, offset: int) -> None:
         OSError: there is no room.
     """
     if data.nbytes >= TOGETHER:
-        _write_together(file, data, offset)
+        both_halves(lambda start, stop: _write(file, data[start:stop], offset + start), data.nbytes)
         return
     _write(file, data, offset)
 
@@ -31,26 +36,57 @@ def _write(file: int, data: memoryview, offset: int) -> None:
         data, offset = data[written:], offset + written
 
 
-def _write_together(file: int, data: memoryview, offset: int) -> None:
-    """Write a half of it in another thread."""
+def copy(place: memoryview, data: memoryview) -> None:
+    """Copy bytes into mapped memory of the same size."""
+    if data.nbytes < TOGETHER:
+        place[:] = data
+        return
+    try:
+        there, here = address_of(place), address_of(data)
+    except (ImportError, TypeError):
+        place[:] = data
+        return
+    import ctypes
+
+    move = ctypes.CDLL(None).memmove  # without the interpreter's lock
+    move.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
+    both_halves(lambda start, stop: move(there + start, here + start, stop - start), data.nbytes)
+
+
+def both_halves(action: Callable[[int, int], Any], size: int) -> tuple[Any, Any]:
+    """Call ``action`` with the limits of either half of so many bytes, one in another thread; return what both return.
+
+    Raises:
+        OSError: one of them has raised it.
+    """
     import threading
 
-    half, errors = data.nbytes // 2, []
+    half = size // 2
+    answers: list[Any] = []
+    errors: list[OSError] = []
 
-    def write() -> None:
+    def work() -> None:
         try:
-            _write(file, data[half:], offset + half)
+            answers.append(action(half, size))
         except OSError as error:
             errors.append(error)
 
-    helper = threading.Thread(target=write, daemon=True)
+    helper = threading.Thread(target=work, name="manyhands-half", daemon=True)
     helper.start()
+    interrupt: BaseException | None = None
     try:
-        _write(file, data[:half], offset)
+        first = action(0, half)
     finally:
-        helper.join()
+        while helper.is_alive():  # nobody may have the memory before it is done, whatever Ctrl-C says
+            try:
+                helper.join()
+            except BaseException as error:
+                interrupt = error
+    if interrupt is not None:
+        raise interrupt
     if errors:
         raise errors[0]
+    return first, answers[0]
 
 
 def map_range(file: int, offset: int, size: int) -> mmap.mmap:
