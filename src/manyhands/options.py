@@ -39,6 +39,8 @@ class Options:
         timeout: seconds that one task may take in its worker; then it is ended, whatever it is doing. None: any time.
         deadline: seconds that a whole call may take; what is not done by then is ended. None: any time.
         memory_limit: bytes (or "500 MB", "2 GiB") that a worker may allocate; over it the task gets a ``MemoryError``.
+        arena_limit: bytes (or words, as above) of shared memory for large arguments on their way, and as much for results; over
+            it they go through a pipe, which takes longer. 0: none. None: a quarter of the machine's memory.
         retries: how many times more a task is tried that failed, timed out or ended its worker.
         retry_on: the exceptions that are worth another try, a class or a tuple of them.
         backoff: seconds before the first retry of a task, give or take half; twice as many before each further one.
@@ -59,7 +61,7 @@ class Options:
     _NAMES = (
         "max_workers", "chunksize", "buffersize", "backend", "start_method", "initializer", "initargs", "max_tasks_per_child",
         "timeout", "deadline", "memory_limit", "retries", "retry_on", "backoff", "on_error", "on_result", "on_error_callback",
-        "checkpoint", "seed", "context",
+        "checkpoint", "seed", "context", "arena_limit",
     )  # fmt: skip
     # What follows from them, worked out once: small calls ask for nothing else.
     __slots__ = (*_NAMES, "isolated", "limited", "simple")
@@ -75,6 +77,7 @@ class Options:
     timeout: float | None
     deadline: float | None
     memory_limit: int | None
+    arena_limit: int | None
     retries: int
     retry_on: type[BaseException] | tuple[type[BaseException], ...]
     backoff: float
@@ -292,11 +295,13 @@ def _seconds(*, zero: bool = False, none: bool = True) -> Callable[[str, Any], N
 _UNITS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
 
-def memory_size(value: Any) -> int:
+def memory_size(value: Any, name: str = "memory_limit", least: int = 1) -> int:
     """Return an amount of memory in bytes.
 
     Args:
         value: bytes, or words such as "500 MB" (powers of 1,000) or "2 GiB" (powers of 1,024).
+        name: what messages call it.
+        least: the smallest amount, bytes.
 
     Raises:
         TypeError: neither a whole number nor a string.
@@ -313,24 +318,40 @@ def memory_size(value: Any) -> int:
 
         found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?)(I?)B?\s*", value.upper())
         if found is None:
-            raise OptionsError(
-                f'memory_limit must be an amount such as "500 MB" or "2 GiB", not {value!r:.60}'
-            )
+            raise OptionsError(f'{name} must be an amount such as "500 MB" or "2 GiB", not {value!r:.60}')
         size = int(float(found[1]) * (1024 if found[3] else 1000) ** _UNITS[found[2]])
     elif isinstance(value, bool) or not hasattr(value, "__index__"):
         raise TypeError(
-            f"memory_limit must be a number of bytes or words such as '2 GiB', not {value!r:.60} (a {type(value).__name__})"
+            f"{name} must be a number of bytes or words such as '2 GiB', not {value!r:.60} (a {type(value).__name__})"
         )
     else:
         size = int(value)
-    if size < 1:
-        raise OptionsError(f"memory_limit must be more than nothing, not {value!r}")
+    if size < least:
+        words = "more than nothing" if least else "at least 0"
+        raise OptionsError(f"{name} must be {words}, not {value!r}")
     return size
+
+
+def arena_size(value: Any) -> int:
+    """Return an amount of shared memory in bytes; 0 stands for none.
+
+    Args:
+        value: as for ``memory_size``.
+
+    Raises:
+        TypeError: neither a whole number nor a string.
+        OptionsError: not an amount.
+
+    Example:
+        >>> arena_size("1 GiB"), arena_size(0)
+        (1073741824, 0)
+    """
+    return memory_size(value, "arena_limit", least=0)
 
 
 def _memory(name: str, value: Any) -> None:
     if value is not None:
-        memory_size(value)
+        _FORMS[name](value)
 
 
 def _policy(name: str, value: Any) -> None:
@@ -414,6 +435,7 @@ _CHECKS: dict[str, Callable[[str, Any], None]] = {
     "timeout": _seconds(),
     "deadline": _seconds(),
     "memory_limit": _memory,
+    "arena_limit": _memory,
     "retries": _count(least=0, none=False),
     "retry_on": _exceptions,
     "backoff": _seconds(zero=True, none=False),
@@ -425,4 +447,6 @@ _CHECKS: dict[str, Callable[[str, Any], None]] = {
     "context": _flag,
 }
 #: What values are turned into when they have been checked.
-_FORMS: dict[str, Callable[[Any], Any]] = {"memory_limit": memory_size, "checkpoint": _fspath, "seed": int}
+_FORMS: dict[str, Callable[[Any], Any]] = {
+    "memory_limit": memory_size, "arena_limit": arena_size, "checkpoint": _fspath, "seed": int,
+}  # fmt: skip

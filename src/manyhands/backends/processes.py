@@ -65,7 +65,7 @@ class Processes:
 
                 initializer = pack_initializer(options.initializer, options.initargs)
             self._key = (
-                options.start_method, options.max_tasks_per_child, initializer, options.memory_limit
+                options.start_method, options.max_tasks_per_child, initializer, options.memory_limit, options.arena_limit
             )  # fmt: skip
         return self._key
 
@@ -84,7 +84,7 @@ class Processes:
 
     def pool(self) -> Pool:
         """The pool for these options, made if there is none yet, or only a broken one."""
-        method, max_tasks, initializer, memory_limit = key = self.key()
+        method, max_tasks, initializer, memory_limit, arena_limit = key = self.key()
         broken = None
         with _lock:
             pool = _pools.get(key)
@@ -98,7 +98,9 @@ class Processes:
 
                 if not _pools:
                     atexit.register(shutdown)
-                pool = _pools[key] = Pool(self.workers, method, initializer, max_tasks, memory_limit)
+                pool = _pools[key] = Pool(
+                    self.workers, method, initializer, max_tasks, memory_limit, arena_limit
+                )
         if broken is not None:
             broken.close()
         return pool
@@ -126,7 +128,7 @@ class Processes:
 
         from manyhands.engine.definitions import define
 
-        definition = define(function, constants, self.options.initializer, way=self.way)
+        definition = define(function, constants, self.options.initializer, way=self.way, store=pool.keep)
         return ProcessLine(pool, pool.open(deliver, self.workers), definition, shape, EAGER if eager else 0)
 
 
@@ -157,7 +159,7 @@ class ProcessLine:
         self._definition = definition
         self._shape = shape
         self._flags = flags
-        self._encoder = Encoder({}, learn=True)
+        self._encoder = Encoder({}, learn=True, store=pool.store)
         self._classes = 0  # so many of its book go with the definition
         self.value = loads
 

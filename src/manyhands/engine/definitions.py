@@ -9,13 +9,15 @@ import _thread
 import itertools
 import os
 from collections import OrderedDict
+from time import monotonic
 
 from manyhands.captured import globals_read, snapshot
 from manyhands.engine.interrupts import HeldBack
 from manyhands.engine.streams import Definition
 from manyhands.exceptions import SharedStateError
+from manyhands.transport.arena import Frame, leases_of, size_of
 from manyhands.transport.frames import join
-from manyhands.transport.serialize import by_value, dumps, loads, reference
+from manyhands.transport.serialize import Encoder, by_value, dumps, loads, reference
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +25,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from manyhands.engine.ways import Way
-    from manyhands.transport.serialize import Encoder
+    from manyhands.transport.arena import Lease
+    from manyhands.transport.serialize import Store
 
 # Shapes of a call, how an item becomes arguments: f(item), f(*item), f(*item[0], **item[1]). The worker's words.
 ONE, MANY, FULL = 0, 1, 2
@@ -65,7 +68,7 @@ def pack(encoder: Encoder, items: Sequence[Any], shape: int) -> tuple[Packed, in
             frames.append(encoder.encode(item))
         except BaseException as error:
             raise refused(item, shape, error) from error
-    return Packed(join(frames), shape), sum(map(len, frames))
+    return Packed(join(frames), shape), sum(map(size_of, frames))
 
 
 def refused(item: Any, shape: int, error: BaseException) -> BaseException:
@@ -94,6 +97,7 @@ def define(
     initializer: Any = None,
     reads: Any = None,
     way: Way | None = None,
+    store: Store | None = None,
 ) -> Definition:
     """Return a function with its constants, and the module globals it reads, as a definition.
 
@@ -105,6 +109,7 @@ def define(
         initializer: what the workers' initializer sets is theirs, and not sent.
         reads: the function whose globals count, if ``function`` only calls it.
         way: how its tasks are run, if there is anything to that.
+        store: puts what is large into shared memory.
 
     Raises:
         UnpicklableError: the function or a constant cannot travel; the message names what.
@@ -116,15 +121,16 @@ def define(
         if known is not None and known[0] is function:
             return known[1]
     name = getattr(function, "__qualname__", None) or type(function).__name__
-    target = _sent(function, name)
+    target = _sent(function, name, store)
     try:
-        shared = dumps(constants) if constants else None
+        shared = Encoder(store=store).encode(constants) if constants else None
     except Exception:  # say which of them it is
         for key, value in constants.items():
             _sent(value, key)
         raise
     packed = None if way is None else way.pack()
-    definition = _numbered(dumps((target, shared, snapshot(refs), (), packed)))
+    blob = dumps((target, shared, snapshot(refs), (), packed))
+    definition = _numbered(leased(blob, leases_of((target, shared))))
     if quick:
         with HeldBack(), _lock:
             if len(_by_name) >= KEPT_DEFINITIONS:
@@ -142,7 +148,12 @@ def extend(definition: Definition, book: dict[type, str]) -> Definition:
     """
     target, shared, captured, _, way = loads(definition.blob)
     classes = [(number, by_value(kind)) for kind, number in book.items()]
-    return _numbered(dumps((target, shared, captured, classes, way)))
+    return _numbered(leased(dumps((target, shared, captured, classes, way)), leases_of((definition.blob,))))
+
+
+def leased(blob: bytes, leases: Sequence[Lease]) -> bytes:
+    """Have a pickle keep the shared memory that parts of it refer to."""
+    return Frame(blob, leases, len(blob) + sum(lease.segment.size for lease in leases)) if leases else blob
 
 
 def _numbered(blob: bytes) -> Definition:
@@ -151,18 +162,42 @@ def _numbered(blob: bytes) -> Definition:
         definition = _definitions.get(blob)
         if definition is None:
             definition = _definitions[blob] = Definition(next(_numbers), blob)
+            if type(blob) is Frame:
+                _drop_unwanted()
             while len(_definitions) > 1 and (
                 len(_definitions) > KEPT_DEFINITIONS or sum(map(len, _definitions)) > KEPT_BYTES
             ):
-                _definitions.popitem(last=False)
+                _drop(next(iter(_definitions)))
         else:
             _definitions.move_to_end(blob)
+            definition.used_at = monotonic()
     return definition
 
 
-def _sent(part: Any, name: str) -> bytes:
+def _drop(blob: bytes) -> None:
+    definition = _definitions.pop(blob)
+    definition.dropped = type(definition.blob) is Frame
+
+
+def _drop_unwanted() -> None:
+    for blob in [each for each in _definitions if type(each) is Frame]:
+        assert isinstance(blob, Frame)
+        if not all(lease.wanted for lease in blob.leases):
+            _drop(blob)
+
+
+def let_go(seconds: float) -> None:
+    """Drop definitions that keep shared memory and were not asked for in so many seconds; workers then forget them."""
+    before = monotonic() - seconds
+    with HeldBack(), _lock:
+        for blob, definition in list(_definitions.items()):
+            if type(definition.blob) is Frame and definition.used_at <= before:
+                _drop(blob)
+
+
+def _sent(part: Any, name: str, store: Store | None = None) -> bytes:
     try:
-        return dumps(part)
+        return Encoder(store=store).encode(part)
     except (KeyboardInterrupt, SharedStateError):
         raise
     except BaseException as error:

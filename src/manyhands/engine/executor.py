@@ -50,6 +50,8 @@ class ProcessPool(Executor):
         initargs: the arguments of ``initializer``.
         max_tasks_per_child: a worker is replaced after that many tasks; None: never.
         start_method: "template" (also called "forkserver"), "spawn" or "fork"; None: "template" where there is a fork.
+        arena_limit: bytes (or "500 MB", "2 GiB") of shared memory for large arguments, and as much for results; 0: none. None: a
+            quarter of the machine's memory.
 
     Raises:
         OptionsError: a number is out of range.
@@ -74,6 +76,7 @@ class ProcessPool(Executor):
         *,
         max_tasks_per_child: int | None = None,
         start_method: str | None = None,
+        arena_limit: int | str | None = None,
     ) -> None:
         from manyhands.engine.cores import cpu_count
 
@@ -85,6 +88,7 @@ class ProcessPool(Executor):
                     "initializer": initializer,
                     "initargs": initargs,
                     "max_tasks_per_child": max_tasks_per_child,
+                    "arena_limit": arena_limit,
                     **({"mp_context": mp_context} if mp_context is not None else {}),
                 }
             )
@@ -92,8 +96,9 @@ class ProcessPool(Executor):
         self._initializer = initializer
         packed = pack_initializer(initializer, initargs)
         self._pool = Pool(
-            options.max_workers or cpu_count(), options.start_method, packed, max_tasks_per_child
-        )
+            options.max_workers or cpu_count(), options.start_method, packed, max_tasks_per_child,
+            arena_limit=options.arena_limit,
+        )  # fmt: skip
         self._submissions: Submissions | None = None
         self._lock = threading.Lock()
         self._shut_down = False
@@ -135,7 +140,7 @@ class ProcessPool(Executor):
                 if self._submissions is None:  # workers start while the rest is loaded
                     self._submissions = Submissions(self._pool, self._initializer)
                     self._held.append(self._submissions)
-        packed = pack_task(fn, args, kwargs, self._initializer, future)
+        packed = pack_task(fn, args, kwargs, self._initializer, future, pool=self._pool)
         with HeldBack(), self._lock:  # nothing is queued after shutdown() has begun to wait
             if not first:
                 self._check_open()
@@ -305,6 +310,7 @@ def pack_task(
     future: TaskFuture,
     reads: Any = None,
     way: Way | None = None,
+    pool: Pool | None = None,
 ) -> tuple[Definition, bytes] | None:
     """Return one task as it is sent; None: it cannot be packed, which is now the future's exception.
 
@@ -316,10 +322,11 @@ def pack_task(
         future: of the task.
         reads: the function whose globals are sent along, if ``function`` only calls it.
         way: how it is run, if there is anything to that.
+        pool: whose shared memory takes what is large.
     """
     try:
-        definition = define(function, {}, initializer, reads, way)
-        encoder = Encoder({}, learn=True)
+        definition = define(function, {}, initializer, reads, way, None if pool is None else pool.keep)
+        encoder = Encoder({}, learn=True, store=None if pool is None else pool.store)
         try:
             frame = encoder.encode((args, kwargs))
         except BaseException as error:

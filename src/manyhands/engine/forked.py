@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-def main(connection: Any, journal: int, key: int, lifeline: int, workers: int) -> None:
+def main(connection: Any, journal: int, key: int, lifeline: int, workers: int, arena: int) -> None:
     """Be a worker from here on; does not return.
 
     Args:
@@ -26,6 +26,7 @@ def main(connection: Any, journal: int, key: int, lifeline: int, workers: int) -
         key: the channel's key.
         lifeline: the reading end of the program's lifeline.
         workers: how many share the cores.
+        arena: the file of the pool's arena; -1: it has none.
     """
     import _signal  # type: ignore[import-not-found]  # signal costs an import of enum
     import atexit
@@ -45,7 +46,7 @@ def main(connection: Any, journal: int, key: int, lifeline: int, workers: int) -
         sys.stdin = open(0, closefd=False)  # noqa: SIM115
         tie(lifeline)
         limit(workers)
-        worker.main(connection, journal, key)
+        worker.main(connection, journal, key, arena)
     finally:
         os._exit(1)
 

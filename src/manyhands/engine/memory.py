@@ -88,6 +88,26 @@ def _data_size() -> int:
     return 0
 
 
+def available() -> int:
+    """Return the memory that this process may use, as far as the system says so: bytes.
+
+    Source:
+        ``memory.max`` and ``memory.limit_in_bytes`` of control groups (kernel documentation, ``cgroup-v2.rst``).
+    """
+    try:
+        size = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        size = 4 << 30
+    for path in _group_files():
+        name = "memory.max" if path.endswith(".events") else "memory.limit_in_bytes"
+        try:
+            with open(os.path.join(os.path.dirname(path), name), "rb") as file:
+                size = min(size, int(file.read()))
+        except (OSError, ValueError):  # it has none
+            continue
+    return size
+
+
 def starved() -> int | None:
     """Return how many processes the kernel has killed for want of memory, in this process's control group or at all.
 

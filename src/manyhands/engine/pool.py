@@ -43,6 +43,7 @@ from manyhands.engine.shares import Shares
 from manyhands.engine.streams import Broken, Changed, Chunk, Crash, Results, Said, Stream, Talk
 from manyhands.engine.worker import MUTATED
 from manyhands.transport import channel as wire
+from manyhands.transport.arena import Frame
 from manyhands.transport.outcomes import Outcomes
 
 TYPE_CHECKING = False
@@ -68,6 +69,7 @@ class Pool(Shares):
         initializer: the pickled pair of initializer and its arguments, or None.
         max_tasks: a worker is replaced after so many tasks; None: never.
         memory_limit: bytes that a worker may allocate, or None.
+        arena_limit: bytes of shared memory for large things, each way; None: a part of the machine's; 0: none.
     """
 
     def __init__(
@@ -77,8 +79,9 @@ class Pool(Shares):
         initializer: bytes | None = None,
         max_tasks: int | None = None,
         memory_limit: int | None = None,
+        arena_limit: int | None = None,
     ) -> None:
-        super().__init__(size, start_method, initializer, max_tasks, memory_limit)
+        super().__init__(size, start_method, initializer, max_tasks, memory_limit, arena_limit)
         self._streams: deque[Stream] = deque()
         self._chunks = itertools.count(1)
         self._handing: WorkerHandle | None = None  # the worker that is being sent a chunk
@@ -184,6 +187,8 @@ class Pool(Shares):
         worker.tasks += message.count
         if message.kind == wire.DONE:
             worker.chunk = None
+            if chunk.received >= chunk.stop:
+                chunk.body = []  # a future may keep the chunk, and with it what was sent
             stream.in_flight -= 1
             if chunk.received < chunk.stop and not stream.closed:
                 stream.ready.appendleft(chunk.part(chunk.received, chunk.stop))
@@ -385,7 +390,8 @@ class Pool(Shares):
             worker.authkey = key = authkey()
             self._tell_path(worker, wire.PATH, (module_path(), None if key is None else bytes(key)))
         self._tell_host(worker)
-        worker.know(chunk.definition)
+        if worker.know(chunk.definition) and type(chunk.definition.blob) is Frame:
+            self._forget()
         chunk.number = next(self._chunks) & 0xFFFFFFFF or next(self._chunks)
         chunk.sent_at = monotonic()
         chunk.worker = worker

@@ -22,6 +22,7 @@ from manyhands.engine.talking import (
     Conversations,
     conversations,
 )
+from manyhands.transport.arena import size_of
 from manyhands.transport.frames import each, join
 from manyhands.transport.serialize import dumps, loads
 
@@ -91,7 +92,7 @@ class TaskChannel:
         Args:
             value: anything that can be pickled.
         """
-        self._talk.say(CHANNEL, ITEMS, 1, [dumps(value)])
+        self._talk.say(CHANNEL, ITEMS, 1, [self._talk.encode(value)])
 
     def receive(self, timeout: float | None = None) -> Any:
         """Wait for an object from the caller.
@@ -145,16 +146,17 @@ class Outlet:
             UnpicklableError: the item cannot travel.
         """
         try:
-            frame = dumps(item)
+            frame = self._talk.encode(item)
         except Exception as error:
             from manyhands.transport.refusal import refuse
 
             raise refuse(item, "the item", error, dumps) from error
         with self._lock:
             self._frames.append(frame)
-            self._size += len(frame)
-            self._ahead.append(len(frame))
-            self._ahead_bytes += len(frame)
+            size = size_of(frame)
+            self._size += size
+            self._ahead.append(size)
+            self._ahead_bytes += size
             self._asked -= 1
             waited = perf_counter() - self._sent_at
             if waited < AT_ONCE and self._size < FULL_BYTES and self._asked > 0:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     class Starter(Protocol):
         """Starts worker processes."""
 
-        def start(self, serial: int, connection: Any, journal: int, key: int) -> None: ...
+        def start(self, serial: int, connection: Any, journal: int, key: int, arena: int) -> None: ...
         def close(self) -> None: ...
         def disown(self) -> None: ...
 
@@ -127,11 +127,13 @@ class TemplateStarter:
                 os.close(spare)
         loop.watch(self.connection.fileno(), self._readable)
 
-    def start(self, serial: int, connection: Any, journal: int, key: int) -> None:
+    def start(self, serial: int, connection: Any, journal: int, key: int, arena: int) -> None:
         import _socket
 
-        rights = memoryview(bytearray(8)).cast("i")
-        rights[0], rights[1] = connection.fileno(), journal
+        given = [connection.fileno(), journal, *([arena] if arena >= 0 else [])]
+        rights = memoryview(bytearray(4 * len(given))).cast("i")
+        for place, descriptor in enumerate(given):
+            rights[place] = descriptor
         request = self._wire.REQUEST.pack(self._method, serial, key)
         self.connection.setblocking(True)  # a few bytes, which the template reads at once
         try:
@@ -206,7 +208,7 @@ class ForkStarter:
         self._watched: dict[int, int] = {}
         prepare()
 
-    def start(self, serial: int, connection: Any, journal: int, key: int) -> None:
+    def start(self, serial: int, connection: Any, journal: int, key: int, arena: int) -> None:
         import warnings
 
         from manyhands.engine import forked
@@ -216,12 +218,13 @@ class ForkStarter:
                 stream.flush()
             except Exception:  # closed, None, or not a stream
                 pass
-        lifeline = -1
+        lifeline = copy = -1
         blocked = _signal.pthread_sigmask(
             _signal.SIG_BLOCK, {_signal.SIGINT}
         )  # the worker is not ready for it yet
         try:
             lifeline = os.dup(self._lifeline)  # in the child, disown() closes ours
+            copy = os.dup(arena) if arena >= 0 else -1
             with warnings.catch_warnings():
                 # It is about threads: what "fork" was chosen in spite of.
                 warnings.simplefilter("ignore", DeprecationWarning)
@@ -232,10 +235,11 @@ class ForkStarter:
         finally:
             if os.getpid() == self._owner:
                 _signal.pthread_sigmask(_signal.SIG_SETMASK, blocked)
-                if lifeline >= 0:
-                    os.close(lifeline)
+                for descriptor in (lifeline, copy):
+                    if descriptor >= 0:
+                        os.close(descriptor)
         if not pid:
-            forked.main(connection, journal, key, lifeline, self._listener.size)
+            forked.main(connection, journal, key, lifeline, self._listener.size, copy)
         if hasattr(os, "pidfd_open"):
             try:
                 self._watched[pid] = os.pidfd_open(pid)
@@ -294,7 +298,7 @@ class PopenStarter:
         self._listener = listener
         self._children: dict[int, Any] = {}
 
-    def start(self, serial: int, connection: Any, journal: Any, key: int) -> None:
+    def start(self, serial: int, connection: Any, journal: Any, key: int, arena: int) -> None:
         import base64
         import subprocess
 

@@ -6,6 +6,7 @@ Plain records; ``pool`` moves them, ``definitions`` and ``submissions`` make the
 from __future__ import annotations
 
 from collections import deque
+from time import monotonic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,11 +21,13 @@ if TYPE_CHECKING:
 class Definition:
     """A function with its constants, as bytes; sent once to each worker."""
 
-    __slots__ = ("blob", "number")
+    __slots__ = ("blob", "dropped", "number", "used_at")
 
     def __init__(self, number: int, blob: bytes) -> None:
         self.number = number
         self.blob = blob
+        self.used_at = monotonic()  # when it was last asked for
+        self.dropped = False  # it is large, and was let go
 
 
 class Chunk:

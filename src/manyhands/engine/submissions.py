@@ -96,7 +96,7 @@ class Submissions:
     """
 
     def __init__(self, pool: Pool, initializer: Callable[..., object] | None = None) -> None:
-        self._pool = pool
+        self.pool = pool
         self.initializer = initializer
         self._lock = threading.Lock()
         self._bells: list[Any] = []  # of those who wait until nothing is unfinished
@@ -109,7 +109,7 @@ class Submissions:
 
     def submit(self, task: Task) -> None:
         """Queue one task."""
-        task.future.pool = self._pool
+        task.future.pool = self.pool
         task.future.submissions = self
         with HeldBack():  # a task that is taken from the queue is sent
             with self._lock:
@@ -176,7 +176,7 @@ class Submissions:
                     task.explain(error, None)
                 self.end(task.future, error)
 
-        self._pool.later(deadline, over)
+        self.pool.later(deadline, over)
 
     def end(self, future: Future[Any], error: BaseException | None = None) -> None:
         """End a task, with its worker if it has begun.
@@ -201,19 +201,19 @@ class Submissions:
         if error is not None and task.begin():
             resolve(future, error=error)
         if index is not None:
-            self._pool.loop_soon(lambda: self._pool.end_task(self._stream, index))
+            self.pool.loop_soon(lambda: self.pool.end_task(self._stream, index))
 
     def close(self, *, kill: bool) -> None:
         self._stream.close(kill=kill)
 
     def _wants_more(self) -> bool:
         stream = self._stream
-        return len(stream.ready) + stream.in_flight <= self._pool.size
+        return len(stream.ready) + stream.in_flight <= self.pool.size
 
     def _post(self) -> None:
         """Send a group of tasks of the same function, one task where nothing is known of their cost."""
         with self._lock:
-            fair = -(-len(self._pending) // (3 * self._pool.size))
+            fair = -(-len(self._pending) // (3 * self.pool.size))
             most = max(1, min(fair, MOST, int(TOGETHER / self._cost) if self._cost else 1))
             group: list[Task] = []
             while self._pending and len(group) < most:
@@ -222,7 +222,7 @@ class Submissions:
                 task = self._pending.popleft()
                 if task.begin():
                     group.append(task)
-            self._stream.limit = self._pool.size  # which may have grown
+            self._stream.limit = self.pool.size  # which may have grown
             base, self._count = self._count, self._count + len(group)
             for place, task in enumerate(group):
                 self._running[base + place] = task
@@ -286,7 +286,7 @@ class Submissions:
         task.attempts += 1
         if task.retries is not None and task.retries.worth(error, task.attempts):
             task.last = error
-            self._pool.later(task.retries.wait(task.attempts), lambda: self._try_again(index))
+            self.pool.later(task.retries.wait(task.attempts), lambda: self._try_again(index))
             return
         self._pop(index)
         if task.explain is not None:

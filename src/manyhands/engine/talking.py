@@ -19,10 +19,12 @@ from contextlib import contextmanager
 from time import monotonic
 
 from manyhands.transport import channel as wire
+from manyhands.transport.serialize import Encoder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from typing import Any
 
     from manyhands.engine.worker import Worker
     from manyhands.transport.channel import Message
@@ -67,6 +69,11 @@ class Conversations:
             parts: bytes.
         """
         self._worker.channel.send(wire.TALK, parts, flags=kind, number=self._number, first=port, count=count)
+
+    def encode(self, value: Any) -> bytes:
+        """Return an object as bytes to be said, with what is large in shared memory."""
+        arena = self._worker.arena
+        return Encoder(store=None if arena is None else arena.store).encode(value)
 
     def hear(self, port: int, timeout: float | None = None) -> Message | None:
         """Wait for what the caller says.

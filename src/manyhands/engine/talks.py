@@ -18,9 +18,12 @@ from manyhands.engine.streams import Broken, Crash, Results, Talk
 from manyhands.engine.submissions import EAGER, FULL, TALKS, resolve
 from manyhands.engine.talking import BEGUN, CLOSE, CONTROL, OUT, STOP
 from manyhands.engine.teller import Teller
+from manyhands.transport.arena import repacked
 from manyhands.transport.errors import again, crash, unpack
 from manyhands.transport.frames import join
+from manyhands.transport.mapped import is_parcel
 from manyhands.transport.outcomes import FAILED
+from manyhands.transport.serialize import Encoder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,6 +68,14 @@ class Talks:
     def check_wait(self) -> None:
         """Refuse to wait for the task where that would be for ever; as ``Pool.check_wait``."""
         self._pool.check_wait()
+
+    def encode(self, value: Any) -> bytes:
+        """Return an object as bytes to be said, with what is large in shared memory."""
+        return Encoder(store=self._pool.store).encode(value)
+
+    def again(self, frame: bytes | memoryview) -> bytes:
+        """Return what another worker has said as bytes to be said to this one."""
+        return repacked(frame, self._pool.store) if is_parcel(frame) else bytes(frame)
 
     def heard(self, event: Talk) -> None:
         """The task says something."""

@@ -7,7 +7,7 @@ gone, however it ended, the control socket says so, and the template kills every
 
 ::
 
-    pool's process ── request: serial, start method + two descriptors ──> template ── fork ──> worker
+    pool's process ── request: serial, start method + descriptors ──────> template ── fork ──> worker
                    <── STARTED serial pid · FAILED serial errno · ENDED pid status memory ──
 """
 
@@ -134,7 +134,7 @@ def _reply(connection: Any, kind: int, first: int, second: int, third: int = 0) 
 def _serve(connection: Any, own: list[int], children: set[int]) -> bool:
     """Take one request; False when there are none any more."""
     try:
-        data, descriptors = receive_descriptors(connection, REQUEST.size, 2)
+        data, descriptors = receive_descriptors(connection, REQUEST.size, 3)
     except OSError:
         return False
     if len(data) < REQUEST.size:
@@ -167,7 +167,7 @@ def _fork(connection: Any, own: list[int], descriptors: list[int], key: int) -> 
         connection.close()
         for descriptor in own:
             os.close(descriptor)
-        worker.main(_socket.socket(fileno=descriptors[0]), descriptors[1], key)
+        worker.main(_socket.socket(fileno=descriptors[0]), descriptors[1], key, *descriptors[2:])
     finally:
         os._exit(1)
 
@@ -191,7 +191,7 @@ def spawned(descriptors: list[int], key: int) -> None:
 
     for descriptor in descriptors:
         os.set_inheritable(descriptor, False)
-    worker.main(_socket.socket(fileno=descriptors[0]), descriptors[1], key)
+    worker.main(_socket.socket(fileno=descriptors[0]), descriptors[1], key, *descriptors[2:])
 
 
 def receive_descriptors(connection: Any, size: int, most: int) -> tuple[bytes, list[int]]:

@@ -16,6 +16,7 @@ from time import monotonic_ns, perf_counter
 
 from manyhands.transport import channel as wire
 from manyhands.transport import tally
+from manyhands.transport.arena import IDLE, Arena, Peer
 from manyhands.transport.channel import Channel, Message
 from manyhands.transport.frames import split
 from manyhands.transport.journal import (
@@ -27,12 +28,14 @@ from manyhands.transport.journal import (
     FIRST,
     LIMIT,
     RUNNING,
+    SIZE,
     TEXT,
     Journal,
     release,
 )
+from manyhands.transport.mapped import Remote
 from manyhands.transport.outcomes import COUNTED_ENTRY, FAILED_ENTRY, PLAIN_ENTRY, POSITION, VERSION, unplain
-from manyhands.transport.serialize import ATOMIC, PROTOCOL, Encoder, pickle
+from manyhands.transport.serialize import ATOMIC, Encoder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,20 +70,21 @@ LONG = frozenset({str, bytes})
 inside = False
 
 
-def main(connection: Any, journal: int | str, key: int) -> None:
+def main(connection: Any, journal: int | str, key: int, arena: int = -1) -> None:
     """Serve one pool until it says stop or is gone. Does not return.
 
     Args:
         connection: the worker's end of the channel, a connected socket.
         journal: what opens the journal; released here.
         key: the channel's key.
+        arena: the file of the pool's arena, kept here; -1: it has none.
     """
     global inside
     inside = tally.worker = True
     code, process = 1, os.getpid()
     try:
         _guard_signals()
-        worker = Worker(Channel(connection, key), Journal(journal), journal)
+        worker = Worker(Channel(connection, key), Journal(journal), journal, arena)
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=worker.disown)
         worker.serve()
@@ -139,10 +143,13 @@ class Worker:
         channel: where messages come from and results go.
         journal: what survives this process.
         file: what the journal was opened with.
+        arena: the file of the pool's arena; -1: it has none.
     """
 
-    def __init__(self, channel: Channel, journal: Journal, file: int | str) -> None:
+    def __init__(self, channel: Channel, journal: Journal, file: int | str, arena: int = -1) -> None:
         self.channel = channel
+        self.pools_arena = arena
+        self.arena: Arena | None = None
         self.journal = journal
         self.file = file
         self.shows_stack = False
@@ -159,7 +166,13 @@ class Worker:
         self.kept: list[Message] = []  # came while a task was listening, and was not for it
 
     def next_message(self) -> Message | None:
-        return self.kept.pop(0) if self.kept else self.channel.receive()
+        if self.kept:
+            return self.kept.pop(0)
+        arena, patience = self.arena, IDLE
+        while arena is not None and arena.total and not self.channel.ready(patience):
+            arena.rest()  # nothing to do for a while
+            patience *= 2
+        return self.channel.receive()
 
     def serve(self) -> None:
         while (message := self.next_message()) is not None:
@@ -215,6 +228,19 @@ class Worker:
         if self.guest is not None:
             self.guest.disown()
 
+    def join(self, pools: int, own: int, limit: int) -> None:
+        """Take part in the pool's arena, and have one.
+
+        Args:
+            pools: the token of the pool's.
+            own: the token of this worker's.
+            limit: bytes that this worker's may have.
+        """
+        self.arena = Arena(int(self.file), own, limit, SIZE, owned=False)
+        self.encoder = Encoder(self.classes, store=self.arena.store)
+        self.channel.peer = Peer(self.journal.by_pool)
+        self.channel.remote = Remote(self.pools_arena, pools, self.journal.by_worker)
+
     def show_stack(self) -> None:
         """From now on ``ASK_STACK`` makes this process write where it is into its journal, whatever it is doing."""
         if ASK_STACK and isinstance(self.file, int):
@@ -227,8 +253,10 @@ class Worker:
 
     def set_up(self, body: memoryview) -> bool:
         """Take over what the pool says about itself, run the initializer, report; False when that failed."""
-        path, key, argv, initializer, self.memory_limit = loads(body)
+        path, key, argv, initializer, self.memory_limit, arenas = loads(body)
         set_path(path, key)
+        if arenas is not None:
+            self.join(*arenas)
         if argv is not None:
             sys.argv[:] = argv
         if self.memory_limit is not None:
@@ -372,21 +400,33 @@ class Run:
         # Each item is a pickle of its own, opened when its turn has come: what opening does is on its account alone.
         ends, data = split(message.body)
         bounds = list(zip([0, *ends], ends, strict=False))[message.first : message.count]
+        # Only where there is something to be changed, see ``watching``.
         watch = message.definition not in self.worker.watched
         self.worker.watched.add(message.definition)
+        remote, held = self.worker.channel.remote, getattr(message.body.obj, "held", None)
 
         def call(place: tuple[int, int]) -> Any:
             nonlocal watch
             start = clock()
+            if held is not None and remote is not None:
+                remote.traces = []
             item = loads(data[place[0] : place[1]])
+            maps: list[Any] = []
+            if held is not None and remote is not None and remote.traces is not None:
+                for slot, made in remote.traces:
+                    held.pop(slot, None)  # from here on the item alone holds what it was made from
+                    maps.append(made)
+                remote.traces = None
             self.travel += clock() - start
             arguments, keywords = item if shape == FULL else (((item,) if shape == ONE else item), {})
             if not watch:
                 return function(*arguments, **keywords)
             watch = False
-            before = snapshot(arguments)
+            from manyhands.engine.watching import Watched
+
+            watched = Watched(arguments, maps)
             value = function(*arguments, **keywords)
-            if before is not None and snapshot(arguments) != before:
+            if watched.have_changed():
                 self.flags |= MUTATED
             return value
 
@@ -427,7 +467,7 @@ class Run:
                 words[BEGAN] = monotonic_ns()
             # keep(), written out: this is the hottest place of the worker
             end = place + len(result)
-            if end <= CAPACITY and index - first <= ENTRIES:
+            if end <= CAPACITY and index - first <= ENTRIES and type(result) is bytes:
                 data[place:end] = result
                 ends[index - first - 1] = end | kind
                 words[DONE] = index
@@ -446,10 +486,11 @@ class Run:
         words = journal.words
         held = words[DONE] - words[FIRST]
         place = journal.ends[held - 1] & POSITION if held else 0
-        if place + len(result) > CAPACITY or held == ENTRIES:
+        direct = len(result) > CAPACITY or type(result) is not bytes
+        if place + len(result) > CAPACITY or held == ENTRIES or (held and direct):
             self.flush(wire.RESULTS)
             held = place = 0
-        if len(result) > CAPACITY:
+        if direct:  # too large for the journal, or it is in shared memory, of which the journal knows nothing
             self.send(wire.RESULTS, [(len(result) | kind).to_bytes(8, sys.byteorder), result], 1)
             words[FIRST] += (
                 1  # it is not held here; in this order, what was sent is never taken for finished twice
@@ -527,19 +568,3 @@ def count(value: Any, parts: tally.Parts, encode: Callable[[Any], bytes]) -> tup
 
         added = {name: share for _, name, share in shares}
         return FAILED_ENTRY, failure(refuse(added, "what was added", error, dumps))
-
-
-def snapshot(arguments: Sequence[Any]) -> list[bytes | None] | None:
-    """What the changeable arguments look like now, to notice that a task changes them in place."""
-    kinds = {list, dict, set, bytearray}
-    if not any(type(argument) in kinds or type(argument).__name__ == "ndarray" for argument in arguments):
-        return None
-    try:
-        return [
-            pickle(argument, PROTOCOL)
-            if type(argument) in kinds or type(argument).__name__ == "ndarray"
-            else None
-            for argument in arguments
-        ]
-    except Exception:
-        return None

@@ -10,8 +10,10 @@ from manyhands.engine.descriptors import away, kept_off, pair
 from manyhands.engine.worker import ASK_STACK, TIMED
 from manyhands.transport import channel as wire
 from manyhands.transport import journal
+from manyhands.transport.arena import Peer
 from manyhands.transport.channel import PoolChannel
 from manyhands.transport.journal import Journal
+from manyhands.transport.mapped import Remote
 from manyhands.transport.outcomes import Outcomes
 
 TYPE_CHECKING = False
@@ -57,11 +59,16 @@ class WorkerHandle:
         self.expired: int | None = None  # the task of its chunk whose time is over, so that it is ended
         self.fault = ""  # why the pool has ended it, if it has
         self.peak = 0  # bytes, known when it has ended
-        self._known: OrderedDict[int, None] = OrderedDict()
+        self._known: OrderedDict[int, Definition] = OrderedDict()
         self._journal: Journal | None = None
+        self.token = int.from_bytes(os.urandom(8), sys.byteorder)  # of its arena
 
-    def open(self) -> tuple[Any, Any]:
-        """Make channel and journal; return the ends that go to the process (the caller closes them)."""
+    def open(self, *, arena: bool = False) -> tuple[Any, Any]:
+        """Make channel and journal; return the ends that go to the process (the caller closes them).
+
+        Args:
+            arena: large things may go through shared memory, both ways.
+        """
         ours, theirs = pair()
         try:
             descriptor = journal.create()
@@ -80,18 +87,36 @@ class WorkerHandle:
             journal.release(descriptor)
             raise
         self.channel = PoolChannel(ours, self.key)
+        if arena and isinstance(descriptor, int):
+            try:
+                file = away(os.dup(descriptor))
+            except OSError:  # it is going to be short of them anyway
+                self.close()
+                journal.release(descriptor)
+                theirs.close()
+                raise
+            self.channel.peer = Peer(self._journal.by_worker)
+            self.channel.remote = Remote(file, self.token, self._journal.by_pool)
         return theirs, descriptor
 
-    def know(self, definition: Definition) -> None:
-        """Make sure that the worker has a function before it is told to run it."""
+    def know(self, definition: Definition) -> bool:
+        """Make sure that the worker has a function before it is told to run it; tell whether it is new to it."""
         if definition.number in self._known:
             self._known.move_to_end(definition.number)
-            return
+            return False
+        self.forget()
         if len(self._known) >= KEPT_FUNCTIONS:
             oldest, _ = self._known.popitem(last=False)
             self.channel.push(wire.FORGET, [], definition=oldest)
-        self._known[definition.number] = None
+        self._known[definition.number] = definition
         self.channel.push(wire.DEFINE, [definition.blob], definition=definition.number)
+        return True
+
+    def forget(self) -> None:
+        """Have the worker forget what is not kept here, and takes much room there."""
+        for number in [each.number for each in self._known.values() if each.dropped]:
+            del self._known[number]
+            self.channel.push(wire.FORGET, [], definition=number)
 
     def run(self, chunk: Chunk) -> None:
         """Send a chunk."""
@@ -171,6 +196,12 @@ class WorkerHandle:
             self.channel.shut()
         else:
             self.channel.close()
+        peer, remote = self.channel.peer, self.channel.remote
+        if peer is not None:
+            peer.gone = True
+        if remote is not None:
+            self.channel.remote = None
+            remote.orphan()
         if self._journal is not None:
             self._journal.close()
             self._journal = None

@@ -71,7 +71,7 @@ class RunningChannel:
             'hello'
         """
         try:
-            data = dumps(value)
+            data = self._task.talks.encode(value)
         except Exception as error:
             from manyhands.transport.refusal import refuse
 

@@ -46,8 +46,9 @@ def send(function: Decorated, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
     with _connecting() as streams:
         named = _numbered(function, kwargs)
         packed = pack_task(
-            shipped, args, named, settings.initializer, future, function.__wrapped__, backend.way
-        )
+            shipped, args, named, settings.initializer, future, function.__wrapped__, backend.way,
+            submissions.pool,
+        )  # fmt: skip
     if packed is not None:
         task = Task(future, *packed, settings.timeout, retries_of(settings), _explain(function, args, kwargs))
         if streams:
@@ -316,6 +317,7 @@ def _dedicated(function: Decorated, shipped: Any, args: tuple[Any, ...], kwargs:
             failed,
             function.__wrapped__,
             backend.way,
+            pool,
         )
     if packed is None:
         failed.result()

@@ -24,6 +24,7 @@ from manyhands.engine.ports import REFILL, REFILL_BYTES, Inlet
 from manyhands.engine.talking import CLOSE, END, ERROR, IN, ITEMS, OUT, WANT
 from manyhands.transport.errors import pack
 from manyhands.transport.frames import each, join
+from manyhands.transport.mapped import Body
 from manyhands.transport.serialize import loads
 
 TYPE_CHECKING = False
@@ -146,7 +147,11 @@ class Producer:
         assert self._consumer is not None
         talks, port = self._consumer
         if hasattr(what, "body"):
-            talks.say(port, ITEMS, what.count, [what.body])
+            body = what.body
+            if isinstance(body.obj, Body):  # it is in shared memory that the other worker knows nothing of
+                talks.say(port, ITEMS, what.count, join([talks.again(frame) for frame in each(body)]))
+            else:
+                talks.say(port, ITEMS, what.count, [body])
             return
         error = what.exception()
         if error is None:
@@ -272,7 +277,7 @@ class TaskStream(Generic[T]):
         """The items go to another task from now on."""
         self._over = True
         if self._items:  # which the caller has got and not looked at
-            frames = [bytes(item) for item in self._items]
+            frames = [talks.again(item) for item in self._items]
             talks.say(port, ITEMS, len(frames), join(frames))
             self._items.clear()
         self._given = True

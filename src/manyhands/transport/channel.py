@@ -6,15 +6,21 @@ that anyone else writes into the descriptor are recognised as junk and never unp
 
 Worker's end: ``receive`` and ``send`` wait. Pool's end (``PoolChannel``): ``pump`` takes what has come, ``push`` and
 ``flush`` write what goes; only one thread at a time calls them.
+
+Parts that are ``Frame``s refer to shared memory: a message LEND goes before theirs, and is not seen by who receives; the body
+of theirs is then a ``Body``, which holds what it refers to.
 """
 
 from __future__ import annotations
 
 import os
-from _struct import Struct
+from _struct import Struct, pack
 from _thread import allocate_lock
 from collections import deque
 from time import perf_counter
+
+from manyhands.transport.arena import Frame, leases_of
+from manyhands.transport.mapped import Body
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,13 +28,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Any
 
+    from manyhands.transport.arena import Peer
+    from manyhands.transport.mapped import Held, Remote
+
     Buffer = bytes | bytearray | memoryview
 
 # pool -> worker
 SETUP, PATH, DEFINE, FORGET, RUN, STOP, TELL, HOST = 1, 2, 3, 4, 5, 6, 7, 8
+# both ways: what the next message refers to in shared memory
+LEND = 9
 # worker -> pool
 READY, RESULTS, DONE, SAY, TALK = 16, 17, 18, 19, 20
-KINDS = frozenset({SETUP, PATH, DEFINE, FORGET, RUN, STOP, TELL, HOST, READY, RESULTS, DONE, SAY, TALK})
+KINDS = frozenset({SETUP, PATH, DEFINE, FORGET, RUN, STOP, TELL, HOST, LEND, READY, RESULTS, DONE, SAY, TALK})
 
 #: key, kind, flags, number (of a chunk), definition, first (task), count (of tasks), seconds (to the worker: the index in
 #: the input of the body's first task), seconds, size of the body
@@ -74,6 +85,8 @@ class Channel:
     def __init__(self, connection: socket.socket, key: int) -> None:
         self.connection = connection
         self.key = key
+        self.peer: Peer | None = None  # the pool, that is lent segments of this process's arena
+        self.remote: Remote | None = None  # the pool's arena
         self._rest: Buffer = b""  # read and not yet given out
         self._poll: Any = None
         self._sending = allocate_lock()  # a task's own threads may have something to say
@@ -116,6 +129,14 @@ class Channel:
 
     def receive(self) -> Message | None:
         """Wait for the next message; None when the other end is gone."""
+        message = self._receive(None)
+        if message is None or message.kind != LEND:
+            return message
+        if self.remote is None:
+            raise BrokenChannel("there is no arena to be lent from")
+        return self._receive(self.remote.receive(message.body))
+
+    def _receive(self, held: dict[int, Held] | None) -> Message | None:
         while len(self._rest) < HEADER.size:
             data = self.connection.recv(READ_SIZE)  # most messages are there whole, with one system call
             if not data:
@@ -126,8 +147,10 @@ class Channel:
         if end <= len(self._rest):
             body = memoryview(self._rest)[HEADER.size : end]
             self._rest = self._rest[end:]
-            return Message(*fields[:-1], body)
+            return Message(*fields[:-1], body if held is None else keep(body, held))
         buffer = bytearray(fields[-1])
+        if held is not None:
+            buffer = Body(fields[-1], held)
         view, have = memoryview(buffer), len(self._rest) - HEADER.size
         view[:have] = self._rest[HEADER.size :]
         self._rest = b""
@@ -142,8 +165,24 @@ class Channel:
         """Write one message and wait until it has gone."""
         parts = list(parts)
         size = sum(map(len, parts))
+        parts.insert(0, self.header(kind, size, **fields))  # type: ignore[arg-type]
         with self._sending:
-            write_all(self.connection, [self.header(kind, size, **fields), *parts])  # type: ignore[arg-type]
+            if Frame in set(map(type, parts)):
+                assert self.peer is not None
+                told = lend(self.peer, parts)
+                parts = [self.header(LEND, len(told)), told, *parts]
+            write_all(self.connection, parts)
+
+
+def lend(peer: Peer, parts: Iterable[Any]) -> bytes:
+    """Lend a peer what the parts of a message refer to; return the body of the message that says so."""
+    told = peer.lend(leases_of(parts))
+    return pack(f"{len(told)}Q", *told)
+
+
+def keep(body: Buffer, held: dict[int, Held]) -> memoryview:
+    """Return a body that holds what it refers to."""
+    return memoryview(Body(body, held))
 
 
 def parse(head: Buffer, key: int) -> Fields:
@@ -177,7 +216,10 @@ class PoolChannel:
         connection.setblocking(False)
         self.connection = connection
         self.key = key
+        self.peer: Peer | None = None  # the worker, that is lent segments of the pool's arena
+        self.remote: Remote | None = None  # the worker's arena
         self.outgoing: deque[Buffer] = deque()
+        self._lent: dict[int, Held] | None = None  # what the next message refers to
         self._head = bytearray()
         self._fields: Fields | None = None
         self._body = bytearray()
@@ -204,6 +246,11 @@ class PoolChannel:
         """Put one message into the queue of what goes; ``flush`` sends it."""
         parts = list(parts)
         size = sum(map(len, parts))
+        if Frame in set(map(type, parts)):
+            assert self.peer is not None
+            told = lend(self.peer, parts)
+            self.outgoing.append(HEADER.pack(self.key, LEND, 0, 0, 0, 0, 0, 0.0, 0.0, len(told)))
+            self.outgoing.append(told)
         self.outgoing.append(
             HEADER.pack(self.key, kind, flags, number, definition, first, count, base, 0.0, size)
         )
@@ -242,7 +289,9 @@ class PoolChannel:
                     raise EOFError
                 self._have += got
                 if self._have == len(self._body):
-                    yield self._finish()
+                    fields, body = self._fields, memoryview(self._body)
+                    self._fields, self._body, self._have = None, bytearray(), 0
+                    yield from self._complete(fields, body)
                 continue
             try:
                 data = self.connection.recv(READ_SIZE)
@@ -265,7 +314,7 @@ class PoolChannel:
             rest = rest[HEADER.size :]
             size = fields[-1]
             if len(rest) >= size:
-                yield Message(*fields[:-1], rest[:size])
+                yield from self._complete(fields, rest[:size])
                 rest = rest[size:]
                 continue
             self._fields, self._body, self._have = fields, bytearray(size), len(rest)
@@ -273,11 +322,16 @@ class PoolChannel:
             return
         self._head += rest
 
-    def _finish(self) -> Message:
-        assert self._fields is not None
-        message = Message(*self._fields[:-1], memoryview(self._body))
-        self._fields, self._body, self._have = None, bytearray(), 0
-        return message
+    def _complete(self, fields: Fields, body: memoryview) -> Iterator[Message]:
+        """Yield the message that has come, or take in what the next one refers to."""
+        if fields[0] == LEND:
+            if self.remote is None or len(body) % 24:
+                raise BrokenChannel("there is no arena to be lent from")
+            self._lent = self.remote.receive(body)
+            return
+        if self._lent is not None:
+            body, self._lent = keep(body, self._lent), None
+        yield Message(*fields[:-1], body)
 
 
 def _send_some(connection: socket.socket, parts: deque[Buffer]) -> int:

@@ -20,7 +20,9 @@ stores word 4 and reads word 2 a millisecond later, when every store has long be
 so no task is run by two workers (Dekker's argument; Lamport, "A new solution of Dijkstra's problem", 1974, uses the same).
 
 Behind the results there is room for text: where a worker is that is about to be killed, written by its own signal handler;
-then for lines that tasks have printed and that are not out yet, so that these, too, outlive the worker.
+then for lines that tasks have printed and that are not out yet, so that these, too, outlive the worker. Last come two tables of
+numbers, by slot: how often the worker has given back a segment of the pool's arena, and the pool one of the worker's (see
+``arena``). Each is written by one side and read by the other. The worker's arena is in the same file, from ``SIZE`` on.
 """
 
 from __future__ import annotations
@@ -38,7 +40,11 @@ _DATA = (_WORDS + ENTRIES) * 8
 TEXT = _DATA + CAPACITY
 HELD = TEXT + (1 << 14)
 ROOM = 1 << 14
-SIZE = HELD + 2 * ROOM
+#: An arena has so many segments at a time.
+SLOTS = 4096
+_TABLES = HELD + 2 * ROOM
+#: A multiple of any page's size.
+SIZE = -(-(_TABLES + 2 * 8 * SLOTS) // (1 << 16)) * (1 << 16)
 
 CHUNK, RUNNING, DONE, FIRST, LIMIT, BEGAN, OUT, ERR = range(8)
 
@@ -59,7 +65,10 @@ class Journal:
         self.words = view[:_DATA].cast("Q")
         self.ends = self.words[_WORDS:]
         self.data = view[_DATA:TEXT]
-        self.lines = (view[HELD : HELD + ROOM], view[HELD + ROOM : SIZE])
+        self.lines = (view[HELD : HELD + ROOM], view[HELD + ROOM : _TABLES])
+        tables = view[_TABLES:].cast("Q")
+        self.by_worker, self.by_pool = tables[:SLOTS], tables[SLOTS : 2 * SLOTS]
+        tables.release()
 
     def clear_text(self) -> None:
         """Forget what was written behind the results."""
@@ -86,6 +95,8 @@ class Journal:
         self.ends.release()
         self.words.release()
         self.data.release()
+        self.by_worker.release()
+        self.by_pool.release()
         for lines in self.lines:
             lines.release()
         try:

@@ -22,12 +22,21 @@ from itertools import chain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from pickle import PickleBuffer
     from typing import Any
+
+    from manyhands.transport.arena import Frame
+
+    #: Puts a pickle and the buffers that it was made without into shared memory; None: there is no room.
+    Store = Callable[[bytes, Sequence[memoryview]], Frame | None]
 
 __all__ = ["ATOMIC", "PROTOCOL", "Encoder", "by_value", "dumps", "loads", "pickle", "reference"]
 
 PROTOCOL = 5
+
+#: From so many bytes on a buffer, or a whole pickle, goes through shared memory: below, the channel is as quick.
+THRESHOLD = 1 << 17
 
 #: Immutable and without identity: a batch of them can be one pickle, and none of them can fail to pickle.
 ATOMIC = frozenset({int, float, complex, str, bytes, bool, type(None)})
@@ -42,6 +51,7 @@ class Encoder:
         book: classes that the other side knows, or is going to be told of before it decodes: by class, their tracking
             numbers. None: every class that has to be written out is.
         learn: put classes into the book as they come.
+        store: puts large things into shared memory; None: they are in the bytes, as all others.
 
     Example:
         >>> encoder = Encoder()
@@ -51,9 +61,13 @@ class Encoder:
         3
     """
 
-    def __init__(self, book: dict[type, str] | None = None, *, learn: bool = False) -> None:
+    def __init__(
+        self, book: dict[type, str] | None = None, *, learn: bool = False, store: Store | None = None
+    ) -> None:
         self.book = book
         self._learn = learn
+        self._store = store
+        self._aside: list[memoryview] = []  # buffers of the object that is being pickled
         self._by_value: set[type] = set()
 
     def encode(self, obj: object) -> bytes:
@@ -64,16 +78,44 @@ class Encoder:
         """
         kind = type(obj)
         if kind in ATOMIC:
-            return pickle(obj, PROTOCOL)
+            data = pickle(obj, PROTOCOL)
+            if self._store is not None and len(data) >= THRESHOLD:
+                return self._store(data, ()) or data
+            return data
+        if self._store is None:
+            return self._encode(obj, None)
+        if self._aside:  # of an object that could not be pickled
+            self._aside = []
+        data = self._encode(obj, self._put_aside)
+        aside = self._aside
+        if not aside and len(data) < THRESHOLD:
+            return data
+        self._aside = []
+        return self._store(data, aside) or (self._encode(obj, None) if aside else data)
+
+    def _encode(self, obj: object, put_aside: Callable[[PickleBuffer], bool] | None) -> bytes:
+        kind = type(obj)
         if kind not in self._by_value:
             try:
-                data = pickle(obj, PROTOCOL)
+                data = pickle(obj, PROTOCOL, buffer_callback=put_aside)
             except Exception:
                 data = _MAIN
             if _MAIN not in data:
                 return data
             self._by_value.add(kind)
-        return by_value(obj, self.book, self._learn)
+            self._aside = []
+        return by_value(obj, self.book, self._learn, put_aside)
+
+    def _put_aside(self, buffer: PickleBuffer) -> bool:
+        """Leave a large buffer out of the pickle; True: it goes into it."""
+        try:
+            raw = buffer.raw()
+        except BufferError:  # not in one piece
+            return True
+        if raw.nbytes < THRESHOLD:
+            return True
+        self._aside.append(raw)
+        return False
 
     def encode_batch(self, items: Sequence[Any], *, tuples: bool) -> bytes | None:
         """Return all items in one (by ``marshal``, which is quicker) where that is the same as pickling each of them; else None.
@@ -89,9 +131,11 @@ class Encoder:
             return None
         if set(map(type, chain.from_iterable(items) if tuples else items)) <= ATOMIC:
             try:
-                return marshal.dumps(list(items), 2)
+                data = marshal.dumps(list(items), 2)
             except ValueError:  # over 2 GiB
                 return None
+            if self._store is None or len(data) < THRESHOLD * len(items):
+                return data
         return None
 
 
@@ -100,12 +144,17 @@ def dumps(obj: object) -> bytes:
     return Encoder().encode(obj)
 
 
-def by_value(obj: object, book: dict[type, str] | None = None, learn: bool = False) -> bytes:
+def by_value(
+    obj: object,
+    book: dict[type, str] | None = None,
+    learn: bool = False,
+    put_aside: Callable[[PickleBuffer], bool] | None = None,
+) -> bytes:
     """Pickle with everything that only this process knows written out, but for the classes in the book."""
     from io import BytesIO
 
     file = BytesIO()
-    pickler = _by_value_pickler()(file, protocol=PROTOCOL)
+    pickler = _by_value_pickler()(file, protocol=PROTOCOL, buffer_callback=put_aside)
     pickler.book, pickler.learn = book, learn
     pickler.dump(obj)
     return file.getvalue()
@@ -220,6 +269,10 @@ def _keep_view(view: memoryview) -> Any:
     """A view of bytes arrives as a view of bytes (cloudpickle would make plain bytes of it)."""
     if view.ndim != 1 or view.format != "B":
         raise TypeError("cannot pickle a memoryview of anything but bytes")
+    if view.contiguous:
+        from pickle import PickleBuffer
+
+        return memoryview, (PickleBuffer(view),)
     return memoryview, ((bytes if view.readonly else bytearray)(view),)
 
 
