@@ -16,7 +16,7 @@ from time import monotonic_ns, perf_counter
 
 from manyhands.transport import channel as wire
 from manyhands.transport import tally
-from manyhands.transport.arena import IDLE, Arena, Peer
+from manyhands.transport.arena import IDLE, Arena, Peer, leased, leases_of
 from manyhands.transport.channel import Channel, Message
 from manyhands.transport.frames import split
 from manyhands.transport.journal import (
@@ -561,10 +561,11 @@ def count(value: Any, parts: tally.Parts, encode: Callable[[Any], bytes]) -> tup
         return kind, result
     shares = tally.close(parts)
     try:
-        return COUNTED_ENTRY, join_counted(VALUE, result, encode(shares))
+        added = encode(shares)
+        return COUNTED_ENTRY, leased(join_counted(VALUE, result, added), leases_of((result, added)))
     except BaseException as error:
         from manyhands.transport.refusal import refuse
         from manyhands.transport.serialize import dumps
 
-        added = {name: share for _, name, share in shares}
-        return FAILED_ENTRY, failure(refuse(added, "what was added", error, dumps))
+        what = {name: share for _, name, share in shares}
+        return FAILED_ENTRY, failure(refuse(what, "what was added", error, dumps))
