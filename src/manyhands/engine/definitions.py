@@ -15,7 +15,7 @@ from manyhands.captured import globals_read, snapshot
 from manyhands.engine.interrupts import HeldBack
 from manyhands.engine.streams import Definition
 from manyhands.exceptions import SharedStateError
-from manyhands.transport.arena import Frame, leases_of, size_of
+from manyhands.transport.arena import Frame, leased, leases_of, size_of
 from manyhands.transport.frames import join
 from manyhands.transport.serialize import Encoder, by_value, dumps, loads, reference
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from manyhands.engine.ways import Way
-    from manyhands.transport.arena import Lease
     from manyhands.transport.serialize import Store
 
 # Shapes of a call, how an item becomes arguments: f(item), f(*item), f(*item[0], **item[1]). The worker's words.
@@ -149,11 +148,6 @@ def extend(definition: Definition, book: dict[type, str]) -> Definition:
     target, shared, captured, _, way = loads(definition.blob)
     classes = [(number, by_value(kind)) for kind, number in book.items()]
     return _numbered(leased(dumps((target, shared, captured, classes, way)), leases_of((definition.blob,))))
-
-
-def leased(blob: bytes, leases: Sequence[Lease]) -> bytes:
-    """Have a pickle keep the shared memory that parts of it refer to."""
-    return Frame(blob, leases, len(blob) + sum(lease.segment.size for lease in leases)) if leases else blob
 
 
 def _numbered(blob: bytes) -> Definition:

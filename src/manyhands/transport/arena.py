@@ -107,6 +107,11 @@ def leases_of(parts: Iterable[Any]) -> list[Lease]:
     return [lease for part in parts if type(part) is Frame for lease in part.leases]
 
 
+def leased(blob: bytes, leases: Sequence[Lease]) -> bytes:
+    """Have a pickle keep the shared memory that parts of it refer to."""
+    return Frame(blob, leases, len(blob) + sum(lease.segment.size for lease in leases)) if leases else blob
+
+
 class Peer:
     """A process that is lent segments.
 
