@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from manyhands.scheduling.job import Job
 from manyhands.scheduling.ledger import Ledger
 
@@ -20,4 +22,5 @@ def test_a_task_that_is_sent_again_does_not_hide_the_rest_of_its_chunk() -> None
     found.forget(1, 1)
     assert [found.item(index) for index in (2, 3)] == list("cd")
     found.forget(2, 2)
-    assert found.item(3) is None
+    with pytest.raises(AssertionError, match="nothing is known of task 3"):
+        found.item(3)
