@@ -117,7 +117,7 @@ def test_the_example_of_the_readme_runs_on_a_folder_of_texts(run_program: Progra
 
 
 def test_the_other_calls_of_the_readme_run(run_program: Program) -> None:
-    _, second, _ = examples(ROOT / "README.md")
+    _, second, *_ = examples(ROOT / "README.md")
     given = "import asyncio\nfrom manyhands import parallel_map\nx, xs, stream, pairs = 1, [1, 2], iter([3]), [(1,), (2, 3.0)]\n"
     ran = run_program(
         f"{given}async def main():\n{textwrap.indent(second.source, '    ')}\nasyncio.run(main())\n"
@@ -127,11 +127,20 @@ def test_the_other_calls_of_the_readme_run(run_program: Program) -> None:
 
 
 def test_the_jobs_of_the_readme_run(run_program: Program) -> None:
-    *_, third = examples(ROOT / "README.md")
+    _, _, third, *_ = examples(ROOT / "README.md")
     ran = run_program(
         f"from pathlib import Path\npath = Path('text')\n{third.source}", files={"text": "one two\nthree\n"}
     )
     assert (ran.code, ran.out, ran.err) == (0, "3\n2\n3\n", "")
+
+
+def test_the_shared_totals_of_the_readme_count(run_program: Program) -> None:
+    *_, fourth = examples(ROOT / "README.md")
+    given = (
+        "from pathlib import Path\nfrom manyhands import parallel_map\npaths = [Path('text'), Path('more')]\n"
+    )
+    ran = run_program(given + fourth.source, files={"text": "one two\ntwo\n", "more": "two one three"})
+    assert (ran.code, ran.out, ran.err) == (0, "[('two', 3), ('one', 2), ('three', 1)]\n", "")
 
 
 def test_every_python_block_belongs_to_a_page_that_is_run() -> None:
