@@ -423,3 +423,23 @@ def test_constants_that_nobody_uses_are_given_back() -> None:
     ]  # the worker has read it
     assert not shared.rest(0)
     assert os.fstat(shared.file).st_blocks == 0
+
+
+def test_a_child_of_the_caller_leaves_the_results_on_their_way_alone(method: str) -> None:
+    with ProcessPool(2, start_method=method) as pool:
+        kept = pool.submit(filled, 1).result(PATIENCE)
+        futures = [pool.submit(filled, n) for n in range(6)]
+        child = os.fork()
+        if not child:
+            os._exit(0 if (kept == 1).all() else 1)
+        _, status = os.waitpid(child, 0)
+        assert status == 0
+        for n, future in enumerate(futures):
+            assert (future.result(PATIENCE) == n).all()
+        more = [pool.submit(pid_and, filled(n)) for n in range(6)]
+        assert [future.result(PATIENCE)[1] for future in more] == list(range(6))
+
+
+def test_windows_do_not_count_against_a_limit_on_memory() -> None:
+    call = parallel_map(pid_and, max_workers=1, memory_limit="300 MB")
+    assert [last for _, last in call.map(filled(n, 2 * MEGABYTES) for n in range(40))] == list(range(40))

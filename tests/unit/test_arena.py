@@ -97,13 +97,25 @@ def test_what_is_small_has_no_part_in_it(ends: Ends) -> None:
     assert ends.arena.total == 0
 
 
-def test_writes_are_private(ends: Ends) -> None:
-    frame = ends.encoder.encode(large(1))
+@pytest.mark.parametrize("size", [THRESHOLD, 1 << 20])
+def test_writes_are_private(ends: Ends, size: int) -> None:
+    frame = ends.encoder.encode(large(1, size))
     held = ends.send(frame)
     one, two = loads(frame), loads(frame)
     one[0] = 99
     assert (one[0], two[0], loads(frame)[0]) == (99, 1, 1)
     assert held
+
+
+@pytest.mark.parametrize("size", [THRESHOLD, 1 << 20])
+def test_what_was_written_is_not_seen_in_what_comes_next(ends: Ends, size: int) -> None:
+    for mark in range(1, 6):
+        frame = ends.encoder.encode(large(mark, size))
+        held = ends.send(frame)
+        view = loads(frame)
+        assert bytes(view) == bytes([mark]) * size
+        view[::5000] = bytes(len(view[::5000]))
+        del frame, held, view
 
 
 def test_what_was_read_only_arrives_read_only(ends: Ends) -> None:
@@ -223,11 +235,13 @@ def test_a_forked_child_gives_nothing_back_and_sees_nothing_new(ends: Ends) -> N
     view = loads(frame)
     segment = frame.leases[0].segment
     del frame
+    other = ends.encoder.encode(large(2))
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
         try:
             del held
+            ends.remote.orphan()  # as when a pool is left behind
             os.write(writing, bytes([ends.arena.store(b"", [memoryview(b"x" * THRESHOLD)]) is None]))
             view.release()
         finally:
@@ -235,6 +249,9 @@ def test_a_forked_child_gives_nothing_back_and_sees_nothing_new(ends: Ends) -> N
     os.waitpid(child, 0)
     assert os.read(reading, 1) == b"\1"
     assert ends.returned[segment.slot] == 0
+    other_held = ends.send(other)
+    assert loads(other) == b"\2" * THRESHOLD
+    assert other_held
     del view, held
     assert not segment.is_free()  # the child could have had it yet
     for end in (reading, writing):
@@ -257,7 +274,7 @@ class Traffic(RuleBasedStateMachine):
     @rule(target=frames, size=st.sampled_from([THRESHOLD, THRESHOLD + 1, 300_000, 1 << 20]))
     def store(self, size: int) -> list[Any]:
         self.mark = self.mark % 255 + 1
-        return [self.ends.encoder.encode(large(self.mark, size)), self.mark]
+        return [self.ends.encoder.encode(large(self.mark, size)), bytes([self.mark]) * size]
 
     @rule(target=bodies, frame=frames)
     def send(self, frame: list[Any]) -> list[Any]:
@@ -268,8 +285,9 @@ class Traffic(RuleBasedStateMachine):
         if not body:
             return []
         view = memoryview(loads(body[0]))  # where there was no room, it is a bytearray
+        assert bytes(view) == body[1]
         if changed:
-            view[::4096] = bytes([body[1] ^ 255]) * len(view[::4096])
+            view[::4096] = bytes([body[1][0] ^ 255]) * len(view[::4096])
         entry = [view, bytes(view)]
         self.living.append(entry)
         return entry

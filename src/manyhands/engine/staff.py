@@ -12,32 +12,25 @@ import os
 import sys
 import threading
 import weakref
-from collections import deque
 
 from manyhands.engine.authkey import authkey
-from manyhands.engine.descriptors import away
 from manyhands.engine.host import places, surroundings
 from manyhands.engine.interrupts import HeldBack, interrupted, ring, sleep
+from manyhands.engine.lending import Lending
 from manyhands.engine.loop import Loop
-from manyhands.engine.mail import Mail
-from manyhands.engine.memory import available
 from manyhands.engine.process import ForkStarter, PopenStarter, TemplateStarter, end_process, module_path
 from manyhands.engine.worker import REFUSED
 from manyhands.engine.workers import WorkerHandle
 from manyhands.transport import channel as wire
-from manyhands.transport.arena import IDLE, Arena
-from manyhands.transport.constants import SECONDS, Constants
 from manyhands.transport.journal import release
-from manyhands.transport.memory import create as create_arena
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from typing import Any
 
     from manyhands.engine.process import Starter
     from manyhands.engine.streams import Chunk
-    from manyhands.transport.arena import Frame
     from manyhands.transport.channel import Message
 
 #: So many workers in a row may end before they were ready, then the pool gives up.
@@ -46,13 +39,11 @@ FUTILE_STARTS = 5
 LEAVE_WITHIN = 5.0
 #: After Ctrl-C the end of the program waits so many seconds for the loop thread, which may be stuck in somebody's code.
 HURRY = 1.0
-#: So much of the machine's memory is for shared memory on its way to workers, unless there is a limit.
-ARENA_PART = 4
 #: A worker whose channel has closed, but whose end is not reported, is killed after so many seconds.
 REPORT_WITHIN = 2.0
 
 
-class Staff(Mail):
+class Staff(Lending):
     """Worker processes, and the loop thread that looks after them. Starts with the first call of ``start``.
 
     Args:
@@ -74,12 +65,8 @@ class Staff(Mail):
         memory_limit: int | None = None,
         arena_limit: int | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(arena_limit)
         self.size = size
-        self.arena_limit = arena_limit
-        self._arena: Arena | None = None
-        self._constants: Constants | None = None
-        self._resting_arena = False  # somebody is going to look whether it is idle
         self.memory_limit = memory_limit
         self.start_method = _method(start_method)
         self.initializer = initializer
@@ -93,7 +80,6 @@ class Staff(Mail):
         self.lock = threading.Lock()
         self._starter: Starter | None = None
         self._workers: dict[int, WorkerHandle] = {}  # by serial
-        self._idle: deque[WorkerHandle] = deque()
         self.reserved = 0  # so many workers more, for streams that need one each
         self._serials = itertools.count(1)
         self._futile = 0
@@ -145,8 +131,7 @@ class Staff(Mail):
         """Start everything, the processes first: what else the caller loads, it loads while they start."""
         self._loop = loop = Loop()
         _live.add(self)
-        self._arena = self._make_arena()
-        self._constants = None if self._arena is None else Constants(self._arena)
+        self._open_arena()
         # In this thread, not in the loop's: with "fork", what locks it holds (of a module it imports, say), a worker that
         # is forked from it holds as well, and is not kept waiting by.
         self._fill()
@@ -159,65 +144,6 @@ class Staff(Mail):
             raise
         loop.call_soon(self._fill)
         loop.call_soon(self._count_starved)
-
-    def _make_arena(self) -> Arena | None:
-        if self.arena_limit == 0:
-            return None
-        file = create_arena()
-        if file is None:
-            return None
-        if self.arena_limit is None:
-            self.arena_limit = available() // ARENA_PART
-        try:
-            file = away(file)
-        except OSError:
-            return None
-        return Arena(file, int.from_bytes(os.urandom(8), sys.byteorder), self.arena_limit)
-
-    def store(self, data: bytes, buffers: Sequence[memoryview]) -> Frame | None:
-        """Put a large thing for workers into shared memory; None: it has to go through the channel."""
-        return self._stored(self._arena, data, buffers)
-
-    def keep(self, data: bytes, buffers: Sequence[memoryview]) -> Frame | None:
-        """The same, for what may come again, in this call or in later ones."""
-        return self._stored(self._constants, data, buffers)
-
-    def _stored(
-        self, where: Arena | Constants | None, data: bytes, buffers: Sequence[memoryview]
-    ) -> Frame | None:
-        frame = None if where is None else where.store(data, buffers)
-        if frame is not None and not self._resting_arena:
-            self._resting_arena = True
-            self.later(IDLE, self._rest_arena)
-        return frame
-
-    def _rest_arena(self) -> None:
-        """Give back shared memory that has not been used for a while."""
-        arena, constants = self._arena, self._constants
-        if arena is None or constants is None:
-            return
-        from manyhands.engine.definitions import let_go
-
-        if constants.rest():
-            let_go(SECONDS)
-        else:
-            let_go(0)
-        self._forget()
-        self._resting_arena = arena.rest()
-        if self._resting_arena:
-            self.later(IDLE, self._rest_arena)
-
-    def _forget(self) -> None:
-        """Have idle workers forget what takes much room and is not kept here."""
-        for worker in self._idle:
-            worker.forget()
-            self._flush(worker)
-
-    def _close_arena(self) -> None:
-        if self._arena is not None and self._constants is not None:
-            self._constants.close()
-            self._arena.close()
-        self._arena = self._constants = None
 
     def _count_starved(self) -> None:
         from manyhands.engine.memory import starved

@@ -36,6 +36,7 @@ from manyhands.transport.journal import (
 from manyhands.transport.mapped import Remote
 from manyhands.transport.outcomes import COUNTED_ENTRY, FAILED_ENTRY, PLAIN_ENTRY, POSITION, VERSION, unplain
 from manyhands.transport.serialize import ATOMIC, Encoder
+from manyhands.transport.windows import WINDOWS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -222,6 +223,8 @@ class Worker:
 
     def disown(self) -> None:
         """In a process that a task has forked: channel and journal stay the worker's alone."""
+        if self.channel.remote is not None:
+            self.channel.remote.disown()
         self.channel.close()
         self.journal.close()
         release(self.file)
@@ -239,7 +242,9 @@ class Worker:
         self.arena = Arena(int(self.file), own, limit, SIZE, owned=False)
         self.encoder = Encoder(self.classes, store=self.arena.store)
         self.channel.peer = Peer(self.journal.by_pool)
-        self.channel.remote = Remote(self.pools_arena, pools, self.journal.by_worker)
+        # Mappings that stay would count against a limit on memory.
+        windows = WINDOWS if self.memory_limit is None else 0
+        self.channel.remote = Remote(self.pools_arena, pools, self.journal.by_worker, windows)
 
     def show_stack(self) -> None:
         """From now on ``ASK_STACK`` makes this process write where it is into its journal, whatever it is doing."""

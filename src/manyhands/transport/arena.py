@@ -161,7 +161,7 @@ class Segment:
         self.lease: Any = None  # a weak reference to the one there is
         self.peers: list[Peer] = []
         self.view: memoryview | None = None
-        self.written = False  # it has been, so that its pages are there
+        self.written = 0  # so many bytes of it have been, so that their pages are there
         self.idle_since = 0.0
 
     def is_free(self) -> bool:
@@ -300,15 +300,18 @@ class Arena:
         return segment
 
     def _write(self, segment: Segment, parts: Sequence[memoryview], spans: Sequence[tuple[int, int]]) -> None:
-        if segment.written and segment.size >= MAPPED_FROM:
-            self.map(segment)
-        if segment.view is not None:
+        end = sum(spans[-1])
+        view = segment.view
+        if view is None and segment.written and segment.size >= MAPPED_FROM:
+            view = self.map(segment)
+        # Where a page is missing, and cannot be had, writing to memory ends the process; pwrite says so.
+        if view is not None and end <= segment.written:
             for part, (start, size) in zip(parts, spans, strict=True):
-                copy(segment.view[start : start + size], part)
+                copy(view[start : start + size], part)
             return
-        segment.written = True
         for part, (start, _) in zip(parts, spans, strict=True):
             write_at(self.file, part, segment.offset + start)
+        segment.written = max(end, segment.written)
 
     def map(self, segment: Segment) -> memoryview | None:
         """Return a segment as memory to be written and read; None where that cannot be had."""
@@ -356,7 +359,7 @@ class Arena:
     def _refuse(self, error: Exception) -> None:
         """The system gives no more memory: go on with what there is, and say so once."""
         self.limit = min(self.limit, max(0, self.total - _TOO_SMALL))
-        if self._refused or sys.is_finalizing():
+        if self._refused or self.file < 0 or sys.is_finalizing():
             return
         self._refused = True
         import warnings

