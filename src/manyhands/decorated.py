@@ -57,6 +57,8 @@ class Decorated:
     """
 
     __wrapped__: Any
+    #: The states that the function is given, as attributes; only where ``shared_state`` has given it some.
+    state: Any
 
     def __init__(
         self, function: Callable[..., Any], changes: dict[str, Any] | None = None, _memory: Memory | None = None

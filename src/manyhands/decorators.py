@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     P = ParamSpec("P")
     R = TypeVar("R")
     T = TypeVar("T")
-    F = TypeVar("F", bound=Callable[..., Any])
 
     class TaskDecorator(Protocol):
         """What ``@process_task(option=...)`` decorates with."""
@@ -156,11 +155,11 @@ def process_task(function: Any = None, /, **options: Any) -> Any:
 
 
 if TYPE_CHECKING:
-    # On a class; on a function, with states by keyword.
+    # On a class; on a function, with states by keyword, which its callers need not give any more.
     @overload
     def shared_state(kind: type[T], /) -> type[T]: ...
     @overload
-    def shared_state(**states: Any) -> Callable[[F], F]: ...
+    def shared_state(**states: Any) -> Callable[[Callable[..., R]], Callable[..., R]]: ...
 
 
 def shared_state(kind: Any = None, /, **states: Any) -> Any:

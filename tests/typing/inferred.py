@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from typing import assert_type
@@ -15,9 +16,17 @@ from manyhands import (
     ParallelFunction,
     RunningTask,
     TaskStream,
+    accumulator,
+    array,
+    event,
+    lock,
+    managed,
     parallel_map,
     process_task,
+    shared_state,
+    value,
 )
+from manyhands.shared import Event, Lock
 
 
 @parallel_map
@@ -202,3 +211,38 @@ assert_type(Pages().page(3), str)
 
 async def awaiting_tasks() -> None:
     assert_type(await render.acall(1), bytes)
+
+
+# states: fields are of the types that they are declared with, and the class stays what it is
+@shared_state
+class Totals:
+    words: Counter[str] = accumulator(Counter)
+    lines: int = accumulator(int)
+    start: float = accumulator(0.5)
+    items: list[str] = accumulator(list)
+    least: int = accumulator(lambda: 0, merge=min)
+    best: float = value(float, 0.0)
+    grid: list[float] = array("float64", (2, 3))
+    seen: dict[str, int] = managed(dict)
+    gate: Lock = lock()
+    ready = event()
+
+
+totals = Totals()
+assert_type(totals, Totals)
+assert_type(totals.lines, int)
+assert_type(totals.words.most_common(1), list[tuple[str, int]])
+assert_type(totals.items, list[str])
+assert_type(totals.gate, Lock)
+assert_type(totals.ready, Event)
+
+
+@parallel_map
+@shared_state(totals=Totals)
+def count(line: str, *, totals: Totals) -> int:
+    totals.lines += 1
+    return len(line)
+
+
+assert_type(count.map(["a"]), list[int])
+assert_type(count("a"), int)

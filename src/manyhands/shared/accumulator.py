@@ -47,7 +47,8 @@ class Accumulator(Field):
         parts = self._parts(record)
         if parts is None:
             return record.totals[self.name]
-        return self._part(record, parts)[1]
+        entry = parts.get((id(record), self.name))
+        return (self._part(record, parts) if entry is None else entry)[1]
 
     def __set__(self, handle: Any, value: Any) -> None:
         record = handle._record
@@ -92,10 +93,10 @@ class Accumulator(Field):
         return parts
 
     def _part(self, record: Record, parts: Parts) -> list[Any]:
-        key = (record.key, self.name)
+        key = (id(record), self.name)
         entry = parts.get(key)
         if entry is None:
-            entry = parts[key] = [self.kind, self.kind.open(self)]
+            entry = parts[key] = [self.kind, self.kind.open(self), record]
         return entry
 
 

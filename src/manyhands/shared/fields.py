@@ -1,26 +1,19 @@
-"""What is written in the body of a class that ``@shared_state`` decorates: one function for each kind of field."""
+"""What is written in the body of a class that ``@shared_state`` decorates: one function for each kind of field.
+
+Accumulators, values, arrays and managed objects are of the type with which they are annotated, as far as a type checker knows.
+"""
 
 from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, TypeVar, overload
+    from typing import Any
 
     from manyhands.shared import Barrier, Condition, Event, Lock, Queue, RLock, Semaphore
 
-    T = TypeVar("T")
 
-
-if TYPE_CHECKING:
-    # The zero as a type or another function; as a value.
-    @overload
-    def accumulator(zero: Callable[[], T], *, merge: Callable[[T, T], T | None] | None = None) -> T: ...
-    @overload
-    def accumulator(zero: T, *, merge: Callable[[T, T], T | None] | None = None) -> T: ...
-
-
-def accumulator(zero: Any, *, merge: Any = None) -> Any:
+def accumulator(zero: Any, *, merge: Callable[[Any, Any], Any] | None = None) -> Any:
     """Declare a field that tasks add to: each to a part of its own, merged in input order when its result is handed over.
 
     No lock, no traffic, and exactly once: what a task had added that failed, crashed, ran out of time or is tried again

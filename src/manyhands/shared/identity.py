@@ -65,6 +65,9 @@ class Field:
     def __str__(self) -> str:
         return f"{self.owner}.{self.name}"
 
+    def __set__(self, handle: Any, value: Any) -> None:
+        raise NotImplementedError
+
     def create(self, record: Record) -> None:
         """Make what the field holds, in the process that makes the state."""
 

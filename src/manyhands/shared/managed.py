@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from subprocess import Popen
     from typing import Any, Self
 
-#: Seconds that the server may take to say that it is ready.
-START_WITHIN = 60.0
+#: Bytes that the name of a folder may have, so that that of a socket in it is not too long for the system.
+LONGEST = 90
 
 
 class _Server:
@@ -289,6 +289,9 @@ def _started() -> _Server:
     from tempfile import mkdtemp
 
     folder, key = mkdtemp(prefix="manyhands-"), os.urandom(32)
+    if os.name == "posix" and len(os.fsencode(folder)) > LONGEST:
+        os.rmdir(folder)
+        folder = mkdtemp(prefix="manyhands-", dir="/tmp")
     options: dict[str, Any] = {"process_group": 0} if os.name == "posix" else {}
     program = f"import sys; sys.path[:] = {sys.path!r}; from manyhands.shared.server import main; main()"
     flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]

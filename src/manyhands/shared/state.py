@@ -91,7 +91,11 @@ def _reduce(self: Any) -> Any:
 
 
 def _set(self: Any, name: str, value: Any) -> None:
-    if not hasattr(type(getattr(type(self), name, None)), "__set__"):
+    found = getattr(type(self), name, None)
+    if isinstance(found, Field):
+        found.__set__(self, value)
+        return
+    if not hasattr(type(found), "__set__"):
         names = ", ".join(fields(type(self)))
         raise SharedStateError(
             f"{type(self).__name__} has no field {name!r}, and what is set here would stay in this process; it has: {names}"

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
     Key: TypeAlias = tuple[str, str, int, str]
-    Parts: TypeAlias = dict[tuple[Key, str], list[Any]]
-    """By state and field: how the part is closed, and what the task has added so far."""
+    Parts: TypeAlias = dict[tuple[int, str], list[Any]]
+    """By state (its record's id) and field: how the part is closed, what the task has added so far, and the record."""
     Share: TypeAlias = tuple[Key, str, Any]
     """State, field, and what was added."""
 
@@ -67,7 +67,7 @@ def close(parts: Parts) -> list[Share]:
     Args:
         parts: of the task.
     """
-    shares = [(key, name, kind.close(part)) for (key, name), (kind, part) in list(parts.items())]
+    shares = [(record.key, name, kind.close(part)) for (_, name), (kind, part, record) in list(parts.items())]
     parts.clear()
     return shares
 
