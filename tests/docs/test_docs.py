@@ -99,7 +99,11 @@ def run_page(path: Path, run_program: Program) -> None:
             )
 
 
-@pytest.mark.parametrize("name", ["index", "tutorial", "how-it-works", "how-to/guests", "shared-memory"])
+#: Pages whose blocks run in order.
+PAGES_RUN = ("index", "tutorial", "how-it-works", "how-to/guests", "shared-memory", "accumulators")
+
+
+@pytest.mark.parametrize("name", PAGES_RUN)
 def test_the_blocks_of_a_page_run_in_order_and_print_what_stands_under_them(
     name: str, run_program: Program
 ) -> None:
@@ -144,8 +148,7 @@ def test_the_shared_totals_of_the_readme_count(run_program: Program) -> None:
 
 
 def test_every_python_block_belongs_to_a_page_that_is_run() -> None:
-    names = ("index", "tutorial", "how-it-works", "how-to/guests", "shared-memory")
-    run = {DOCS / f"{name}.md" for name in names}
+    run = {DOCS / f"{name}.md" for name in PAGES_RUN}
     assert [str(path) for path in PAGES if examples(path) and path not in run] == []
 
 
