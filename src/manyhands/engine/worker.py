@@ -444,7 +444,7 @@ class Run:
         index, last, encode = message.first, message.count, self.worker.encoder.encode
         first, place, eager, clock = index, 0, message.flags & EAGER, perf_counter
         timed = message.flags & TIMED
-        parts: tally.Parts = {}
+        parts = tally.Parts()
         tally.in_worker = parts
         if timed:
             words[BEGAN] = monotonic_ns()

@@ -135,6 +135,7 @@ class Arriving(Feeding):
         line, ledger = self._line, self.ledger
         assert line is not None
         values: list[Any] = []
+        counted = ledger.counts  # threads hand over what tasks have added as it is
         append, decode = values.append, line.value
         for place, (kind, outcome) in enumerate(outcomes, index):
             try:
@@ -143,7 +144,7 @@ class Arriving(Feeding):
                         from manyhands.engine.opening import value_of
 
                         append(value_of(kind, outcome))
-                        ledger.counts = True
+                        counted = ledger.counts = True
                     else:
                         append(decode(outcome) if kind == VALUE else unplain(outcome))
                     continue
@@ -153,14 +154,14 @@ class Arriving(Feeding):
             except BaseException as failure:  # what a result does when it is opened
                 error = failure.with_traceback(None)
             if values:
-                ledger.keep(place - len(values), values)
+                ledger.keep(place - len(values), values, counted=counted)
                 values = []
                 append = values.append
             ledger.fail(place, ledger.item(place), error, in_worker(worker))
             if ledger.failure is not None and ledger.failure[0] <= place:
                 return  # nothing after it is wanted
         if values:
-            ledger.keep(index + len(outcomes) - len(values), values)
+            ledger.keep(index + len(outcomes) - len(values), values, counted=counted)
 
     def _warn_mutated(self) -> None:
         import warnings

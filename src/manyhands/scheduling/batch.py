@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from time import perf_counter
 
-from manyhands.transport.tally import Counted, close, running
+from manyhands.transport.tally import Counted, Parts, close, running
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
+
+    from manyhands.transport.tally import Share
 
 _END = 1 << 62
 
@@ -33,7 +35,7 @@ class Batch:
         ([], 1)
     """
 
-    __slots__ = ("_left", "expected", "iterator", "results", "size", "start", "stopped")
+    __slots__ = ("_left", "counted", "expected", "iterator", "results", "size", "start", "stopped")
 
     def __init__(self, items: Sequence[Any], expected: float) -> None:
         self.iterator: Any = iter(items)
@@ -42,6 +44,7 @@ class Batch:
         self.results: list[Any] = []
         self.start = perf_counter()
         self.stopped = False
+        self.counted = False  # some of the results are Counted
         self._left: int | None = None
 
     def run_quickest(self, function: Callable[[Any], Any]) -> None:
@@ -68,19 +71,30 @@ class Batch:
             if perf_counter() > late:
                 break
 
-    def run_counting(self, function: Callable[[Any], Any], patience: float | None) -> None:
-        """As ``run``; results of tasks that have added to accumulators are ``Counted``."""
-        append, late = self.results.append, self.start + (_END if patience is None else patience)
+    def run_counting(self, function: Callable[[Any], Any], patience: float | None, *, quickest: bool) -> None:
+        """Run them in one of the two forms, and note what each adds to accumulators, which costs those that add nothing nothing.
+
+        Args:
+            function: as for ``run``.
+            patience: as for ``run``.
+            quickest: as ``run_quickest``; of tasks before one that raises, what they have added is kept, and no results.
+        """
         before = running.parts
-        parts = running.parts = {}
+        parts = running.parts = BatchParts(self)
         try:
-            for item in self.iterator:
-                value = function(item)
-                append(Counted(value, close(parts)) if parts else value)
-                if perf_counter() > late:
-                    break
+            if quickest:
+                self.run_quickest(function)
+            else:
+                self.run(function, patience)
         finally:
             running.parts = before
+            parts.end(len(self.results))
+            if parts.shares:
+                self.counted = True
+                if not self.results:
+                    self.results = [None] * (self.begun() - 1)
+                for place, shares in parts.shares.items():
+                    self.results[place] = Counted(self.results[place], shares)
 
     def begun(self) -> int:
         """How many tasks have begun."""
@@ -92,3 +106,32 @@ class Batch:
         if self._left is None and hasattr(self.iterator, "__setstate__"):
             self._left = self.iterator.__length_hint__()
             self.iterator.__setstate__(_END)  # past its end
+
+
+class BatchParts(Parts):
+    """What the tasks of a batch add, each for itself: looked at when one adds, and not when one begins.
+
+    Args:
+        batch: the batch.
+    """
+
+    def __init__(self, batch: Batch) -> None:
+        self._batch = batch
+        self._task = 0  # counted from 1
+        self.shares: dict[int, list[Share]] = {}
+
+    def turn(self) -> None:
+        """A task is about to add."""
+        task = self._batch.begun()
+        if task != self._task:
+            self._close()
+            self._task = task
+
+    def end(self, done: int) -> None:
+        """The batch is over; what a task has added that has raised is thrown away."""
+        if self and (done >= self._task or self._batch.begun() > self._task):
+            self._close()
+
+    def _close(self) -> None:
+        if self:
+            self.shares[self._task - 1] = close(self)

@@ -82,7 +82,7 @@ class Call(Arriving):
         """
         kill = False
         try:
-            self.source.begin(self.ledger.put)
+            self.source.begin(self.ledger.restore)
             while True:
                 self._look_around()
                 run = self.ledger.take()
@@ -195,17 +195,20 @@ class Call(Arriving):
             self._line.limit = max(1, self.workers - 1)  # this thread is one of the hands
         cheap = planner.measured and (planner.cost or 0) < CHEAP and not self.lazy
         counts = self.ledger.counts
-        plain = cheap and self.ledger.policy is None and not counts
+        plain = cheap and self.ledger.policy is None
         here, close, way = self.job.here, None, self.job.way
         if way is not None:
             here, close = way.here(here, index)
         self._batch = batch = Batch(items, len(items) * (planner.cost or 0))
         try:
-            if plain:
+            # If its tasks are dearer than those before: time to think again.
+            patience = None if cheap else max(LOOK, 4 * batch.expected)
+            if counts:
+                batch.run_counting(here, patience, quickest=plain)
+            elif plain:
                 batch.run_quickest(here)
-            else:  # if its tasks are dearer than those before: time to think again
-                run = batch.run_counting if counts else batch.run
-                run(here, None if cheap else max(LOOK, 4 * batch.expected))
+            else:
+                batch.run(here, patience)
         except BaseException as error:
             self._batch = None
             self._failed_here(batch, index, items, error, plain=plain)
@@ -221,19 +224,24 @@ class Call(Arriving):
                 source.give_back(index + done, items[done:])
             planner.ran_here(done, seconds)
         if done:
-            self.ledger.keep(index, batch.results)
+            self.ledger.keep(index, batch.results, counted=batch.counted)
 
     def _failed_here(
         self, batch: Batch, index: int, items: Sequence[Any], error: BaseException, *, plain: bool
     ) -> None:
         """A task of a batch has raised."""
         ledger, place = self.ledger, batch.begun() - 1 if plain else len(batch.results)
+        if plain and isinstance(error, KeyboardInterrupt):
+            raise error
         if batch.results:
-            ledger.keep(index, batch.results)
+            ledger.keep(index, batch.results, counted=batch.counted)
         if isinstance(error, KeyboardInterrupt):
             raise error
-        if plain:  # the results before it were all good, and none is wanted
-            ledger.give_up(index, note_here(error, index + place, self.job, items[place]))
+        if (
+            plain
+        ):  # the results before it were all good, and none is wanted, but for what their tasks have added
+            first = index + place if batch.results else index
+            ledger.give_up(first, note_here(error, index + place, self.job, items[place]))
             return
         with self._lock:
             if ledger.policy is not None and place + 1 < len(items):

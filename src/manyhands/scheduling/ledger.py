@@ -61,21 +61,27 @@ class Ledger:
 
     # results
 
-    def keep(self, index: int, values: list[Any]) -> None:
-        """Results have come: those of the tasks from ``index`` on."""
+    def keep(self, index: int, values: list[Any], *, counted: bool = False) -> None:
+        """Results have come: those of the tasks from ``index`` on; ``Counted`` ones may be among them if it says so."""
         policy = self.policy
-        counted = values[:] if self.counts and policy is not None and policy.stored else values
+        stored = None
+        if counted:
+            stored = values[:] if policy is not None and policy.stored else None
+            self._set_aside(index, values)
         self.put(index, values)
         if policy is not None:
-            policy.results(index, values, counted)
+            policy.results(index, values, stored)
 
     def put(self, index: int, values: list[Any]) -> None:
         """Put results, or what stands for them, where ``take`` finds them."""
-        if self.counts:
-            self._set_aside(index, values)
         self._runs[index] = values
         if self._done is not None:
             self._done.update(range(index, index + (len(values) or 1)))
+
+    def restore(self, index: int, values: list[Any]) -> None:
+        """Put results from another run, with what their tasks had added, where ``take`` finds them."""
+        self._set_aside(index, values)
+        self.put(index, values)
 
     def take(self) -> list[Any] | None:
         """Hand out what is next, if it is there; an empty list stands for an item that is skipped."""
@@ -117,6 +123,7 @@ class Ledger:
         """Take what tasks have added from their results, which stay in place."""
         for place, value in enumerate(values):
             if type(value) is tally.Counted:
+                self.counts = True
                 values[place] = value.value
                 self._shares[index + place] = value.shares
 

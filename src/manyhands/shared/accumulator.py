@@ -84,6 +84,7 @@ class Accumulator(Field):
         """
         parts = tally.running.parts
         if parts is not None:
+            parts.turn()
             return None if record.born is parts else parts
         if record.totals is not None:
             return None

@@ -19,10 +19,17 @@ if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
     Key: TypeAlias = tuple[str, str, int, str]
-    Parts: TypeAlias = dict[tuple[int, str], list[Any]]
-    """By state (its record's id) and field: how the part is closed, what the task has added so far, and the record."""
     Share: TypeAlias = tuple[Key, str, Any]
     """State, field, and what was added."""
+
+
+class Parts(dict[tuple[int, str], list]):  # type: ignore[type-arg]
+    """What a task adds to: by state (its record's id) and field, how the part is closed, the part itself, and the record."""
+
+    __slots__ = ()
+
+    def turn(self) -> None:
+        """It is about to add; here for those who run several tasks with one of these."""
 
 
 class _Running(_local):
@@ -85,7 +92,7 @@ def counted(call: Callable[..., Any]) -> Callable[..., Any]:
 
     def run(*args: Any, **kwargs: Any) -> Any:
         before = running.parts
-        parts = running.parts = {}
+        parts = running.parts = Parts()
         try:
             value = call(*args, **kwargs)
             return Counted(value, close(parts)) if parts else value
