@@ -74,7 +74,7 @@ class ParallelFunction(Decorated, Generic[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the function, in this process."""
-        return self.__wrapped__(*args, **kwargs)
+        return self._function(*args, **kwargs)  # type: ignore[no-any-return]
 
     if TYPE_CHECKING:
 
@@ -292,7 +292,12 @@ class ParallelFunction(Decorated, Generic[P, R]):
         if settings.backend == "threads":
             from manyhands.backends.threads import executor
 
-            return executor(settings).submit(self.__wrapped__, *args, **kwargs)
+            cache, plain, threads = self._cache(), self._plain(), executor(settings)
+            if cache is None:
+                return threads.submit(plain, *args, **kwargs)
+            from manyhands.scheduling.joining import join
+
+            return join(self, cache, args, kwargs, lambda: threads.submit(plain, *args, **kwargs))
         return single.send(self, args, kwargs)
 
     if TYPE_CHECKING:
@@ -426,7 +431,7 @@ class ParallelFunction(Decorated, Generic[P, R]):
     def _at_most_one(self, items: Any, constants: dict[str, Any]) -> list[Any]:
         """A call so small that planning it would cost more than doing it."""
         try:
-            return [self.__wrapped__(item, **constants) for item in items]
+            return [self._function(item, **constants) for item in items]
         except Exception as error:
             from manyhands.scheduling.failures import note
 
@@ -478,12 +483,20 @@ class ParallelFunction(Decorated, Generic[P, R]):
             backend = None
         else:
             backend = make(settings)
+        cache = self._cache()
+        if cache is not None:
+            from manyhands.scheduling.caching import Filtered
+
+            source = Filtered(
+                source, cache, self.__wrapped__, constants, shape,
+                lazy=bool(how.get("lazy")), dense=settings.seed is None, processes=settings.backend == "processes",
+            )  # fmt: skip
         way = None
         if settings.seed is not None or settings.context:
             from manyhands.engine.ways import of as way_of
 
             way = way_of(settings)
-        job = Job(self.__wrapped__, self._shipped, constants, shape, self._memory, way)
+        job = Job(self._plain(), self._shipped, constants, shape, self._memory, way)
         if backend is None and settings.initializer is not None and not self._memory.initialized:
             settings.initializer(*settings.initargs)
             self._memory.initialized = True

@@ -28,6 +28,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"decorated"}),
     frozenset({"backends"}),
     frozenset({"engine"}),
+    frozenset({"cache"}),
     frozenset({"transport"}),
     frozenset({"captured"}),
     frozenset({"options", "retries"}),

@@ -267,6 +267,7 @@ class Submissions:
         if task is None:
             return
         future = task.future
+        future.worker = worker
         try:
             value = loads(outcome) if kind == VALUE else unplain(outcome)
         except BaseException as error:
@@ -285,6 +286,7 @@ class Submissions:
             self._pool.later(task.retries.wait(task.attempts), lambda: self._try_again(index))
             return
         self._pop(index)
+        task.future.worker = worker
         if task.explain is not None:
             task.explain(error, worker)
         if task.attempts > 1:

@@ -34,6 +34,9 @@ class Ledger:
         self.job = job
         self.policy = policy
         self.ordered = ordered
+        self.worker: int | None = (
+            None  # that the results or failures come from which come just now; None: this process
+        )
         self.next = 0  # the index that is handed out next
         self.handed = 0  # how many were handed out
         self.failure: tuple[int, BaseException] | None = None  # index and exception of what is to be raised
@@ -128,6 +131,13 @@ class Ledger:
         if not values:
             self.skipped.add(index)
         self.put(index, values)
+
+    def fail_at(self, index: int, item: Any, error: BaseException, where: str) -> None:
+        """An item has failed, whether or not it was a task; arguments as for ``fail``."""
+        self.fail(index, item, error, where)
+
+    def raising(self) -> None:
+        """The failure that is remembered is going to be raised."""
 
     def give_up(self, index: int, error: BaseException) -> None:
         """Remember the first failing item in input order."""

@@ -7,10 +7,15 @@ from collections.abc import Sequence
 from itertools import islice
 from time import perf_counter
 
+from manyhands.scheduling.ledger import Ledger
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
+
+    from manyhands.scheduling.job import Job
+    from manyhands.scheduling.policy import Policy
 
 #: Of these, any thread may take items: indexing them runs nobody's code.
 PLAIN = (list, tuple, range)
@@ -87,6 +92,20 @@ class Source:
     #: The results of some items may be there already: then ``restore`` is asked, before tasks are begun.
     restores = False
 
+    #: The items that are taken follow each other, and their indexes are those of the input.
+    direct = True
+
+    def ledger(self, job: Job, policy: Policy | None, *, ordered: bool, counts: bool) -> Ledger:
+        """Return a ledger for the tasks of this input; arguments as ``Ledger``."""
+        return Ledger(job, policy, ordered=ordered, counts=counts)
+
+    def here(self, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """Return what to call in this process with the items that were taken last, in place of the function."""
+        return function
+
+    def engage(self) -> None:
+        """Workers take part from now on."""
+
     def begin(self, put: Callable[[int, list[Any]], object]) -> None:
         """The call begins.
 
@@ -109,7 +128,7 @@ class Source:
         """Items not handed out yet; None when nobody can know."""
         if self.exhausted:
             return self.at_hand()
-        return None if self.total is None else max(0, self.total - self.position) + self._given_back()
+        return None if self.total is None else max(0, self.total - self.position) + self.given_back()
 
     def drained(self) -> bool:
         """Tell whether everything has been handed out."""
@@ -163,12 +182,17 @@ class Source:
             self._pull(min(burst, count - len(self._pulled)))
             burst *= 2  # as many again take about as long again
 
+    def waiting(self) -> int:
+        """How many tasks have been read and are not handed out."""
+        return self.given_back()
+
     def at_hand(self) -> int:
         """How many items can be taken without asking an iterator for them."""
         found = len(self._pulled) if self.sequence is None else len(self.sequence) - self.position
-        return found + self._given_back()
+        return found + self.given_back()
 
-    def _given_back(self) -> int:
+    def given_back(self) -> int:
+        """How many items were given back and not handed out again."""
         return sum(len(items) for _, items in self._returned)
 
     def give_back(self, index: int, items: Sequence[Any]) -> None:

@@ -129,6 +129,7 @@ def _by_value_pickler() -> Any:
     import types
     from collections import ChainMap
     from contextvars import ContextVar
+    from functools import _lru_cache_wrapper
     from io import TextIOWrapper
 
     import cloudpickle
@@ -154,6 +155,8 @@ def _by_value_pickler() -> Any:
         def reducer_override(self, obj: Any) -> Any:
             if lazy is not None and isinstance(obj, lazy):
                 return _itself, (obj.resolve(),)
+            if isinstance(obj, _lru_cache_wrapper) and named(obj) is not obj:  # by itself, it is but a name
+                return _cached, (obj.__wrapped__, obj.cache_parameters())
             if not isinstance(obj, type):
                 return super().reducer_override(obj)
             if self.book is not None and obj in self.book:
@@ -221,6 +224,13 @@ def _keep_view(view: memoryview) -> Any:
     if view.ndim != 1 or view.format != "B":
         raise TypeError("cannot pickle a memoryview of anything but bytes")
     return memoryview, ((bytes if view.readonly else bytearray)(view),)
+
+
+def _cached(function: Any, parameters: dict[str, Any]) -> Any:
+    """A function with an ``lru_cache`` that travels by value arrives with an empty one."""
+    from functools import lru_cache
+
+    return lru_cache(**parameters)(function)
 
 
 def _itself(obj: Any) -> Any:
