@@ -155,9 +155,30 @@ class Cache:
         except Missing:
             return MISSING
 
-    def tell(self, call: Callable[[], Any], value: Any) -> Any:
-        """Make a call whose answer is there already."""
-        return self.answered(lambda *_: value, call)
+    def tell(self, value: Any, call: Callable[..., Any], *args: Any) -> Any:
+        """Make a call whose answer is there already.
+
+        Args:
+            value: the answer.
+            call: makes the call to the cache.
+            *args: its arguments.
+        """
+        answers, ident = self._answers, _thread.get_ident()
+        before = answers.get(ident)
+
+        def answer(*_: Any) -> Any:
+            with self.lock:
+                self._answered += 1
+            return value
+
+        answers[ident] = answer
+        try:
+            return call(*args)
+        finally:
+            if before is None:
+                del answers[ident]
+            else:
+                answers[ident] = before
 
     def tell_failed(self, call: Callable[[], Any]) -> None:
         """Make a call that has failed: a miss, and nothing to keep."""
@@ -221,8 +242,7 @@ class Cache:
             for item in items:
                 yield (item, *after)
         else:
-            for item in items:
-                yield item if type(item) in FAST else (item,)
+            yield from [item if type(item) in FAST else (item,) for item in items]
 
 
 class Unhashable:

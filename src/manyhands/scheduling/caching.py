@@ -28,6 +28,7 @@ from __future__ import annotations
 import _thread
 import os
 from collections import deque
+from itertools import starmap
 
 from manyhands.cache import MISSING, Missing, Unhashable, through
 from manyhands.scheduling.job import HERE, Job
@@ -88,7 +89,8 @@ class Filtered(Source):
         self.inner = source
         self.cache = cache
         #: Makes a call to the cache with an item.
-        self.call = Job(through(cache, function), None, constants, shape, None).here
+        self._through = through(cache, function)
+        self.call = Job(self._through, None, constants, shape, None).here
         self.lazy = lazy
         #: Items go through the cache, here and in order: nobody else takes part.
         self.direct = not lazy
@@ -196,19 +198,26 @@ class Filtered(Source):
 
     def _ask(self, count: int) -> bool:
         """Hand on the answers of the next items as far as the cache has them, as the loop would find them."""
-        inner, sequence = self.inner, self.inner.sequence
-        if sequence is not None and not inner._returned and not inner._star and type(sequence) in PLAIN:
-            index, items = inner.position, sequence[inner.position : inner.position + count]
-        else:
-            sequence = None
+        inner = self.inner
+        listed = not inner.given_back() and type(inner.sequence) in PLAIN
+        items: Sequence[Any] = []
+        if listed:
+            assert inner.sequence is not None
+            items = inner.sequence[inner.position : inner.position + count]
+            listed = not inner.star or set(map(type, items)) == {tuple}
+        index = inner.position
+        if not listed:
             inner.look_ahead(count, QUICK)
             index, items = inner.take(max(1, min(count, inner.at_hand())))
+        calls = (
+            starmap(self._through, items) if self._shape and not self._constants else map(self.call, items)
+        )
         values: list[Any] = []
         try:
-            self.cache.answered(_refuse, lambda: values.extend(map(self.call, items)), probe=True)
+            self.cache.answered(_refuse, lambda: values.extend(calls), probe=True)
         except Exception:  # the next is a miss, or cannot be looked up: a task
             pass
-        if sequence is not None:
+        if listed:
             inner.position += len(values)
         elif len(values) < len(items):
             inner.give_back(index + len(values), items[len(values) :])
@@ -303,13 +312,16 @@ class Filtered(Source):
 
     def handed(self, keys: Sequence[Any], values: Sequence[Any]) -> None:
         """Items have gone through the cache when they were handed out."""
+        if not self.flying:
+            return
         if self.cache.maxsize is None:
-            for key in keys:
-                self.flying.pop(key, None)
+            for key in self.flying.keys() & set(keys):
+                del self.flying[key]
             return
         for key, value in zip(keys, values, strict=False):
             if self.flying.pop(key, None) is not None:
                 self._known[key] = value
+                self._fresh = False
         if len(self._known) > self._most:
             with self.lock:
                 self._refresh()
@@ -322,6 +334,7 @@ class Filtered(Source):
     def _refresh(self) -> None:
         """Learn what the cache knows."""
         self._known = self.cache.known()
+        self._fresh = True  # just that, no more: as long as all are known, nothing is evicted
         self._most = 2 * len(self._known) + (self.cache.maxsize or 0) + PIECE
 
     def _look(self, count: int, *, pull: bool) -> None:
@@ -335,10 +348,14 @@ class Filtered(Source):
         flying, ready, found = self.flying, self._ready, self.found
         known = self._known.get
         keeps = self.cache.maxsize != 0
+        all_keys = list(self._keys(items))
+        self._seen += len(items)
+        if keeps and self._all_known(first, items, all_keys):
+            return
         values: list[Any] = []
         keys: list[Any] = []
         before = len(ready)
-        for place, (key, item) in enumerate(zip(self._keys(items), items, strict=True)):
+        for place, (key, item) in enumerate(zip(all_keys, items, strict=True)):
             record: Record | Exception | None = None
             value = MISSING
             if keeps:
@@ -373,8 +390,17 @@ class Filtered(Source):
             found.append((first + len(items) - len(values), values, items[len(items) - len(values) :], keys))
         if before and len(ready) > before and ready[before].index < ready[before - 1].index:
             self._in_order()
-        self._seen += len(items)
         self._tasks += len(ready) - before
+
+    def _all_known(self, first: int, items: Sequence[Any], keys: list[Any]) -> bool:
+        """Put down the answers of items, if the cache has all of them."""
+        try:
+            answers = list(map(self._known.__getitem__, keys))
+        except Exception:  # it has not, or some have no key
+            return False
+        sure = self.lazy and (self.cache.maxsize is None or self._fresh)
+        self.found.append((first, answers, items, () if sure else keys))
+        return True
 
     def _in_order(self) -> None:
         self._ready = deque(sorted(self._ready, key=lambda record: record.index))
@@ -412,11 +438,20 @@ class Remembering(Ledger):
             source.ran(index, values)
             super().keep(index, values)
             return
-        for number, value in enumerate(values, index):
-            record = records.pop(number)
-            source.answer(record, value)
-            self._put(record.index, [value], [record.item], [record.key])
+        taken = [records.pop(number) for number in range(index, index + len(values))]
         source.count(self.worker, len(values))
+        start = 0  # of tasks whose items follow each other
+        for place, record in enumerate(taken):
+            source.answer(record, values[place])
+            if record.index - place != taken[start].index - start:
+                self._put_tasks(taken[start:place], values[start:place])
+                start = place
+        self._put_tasks(taken[start:], values[start:])
+
+    def _put_tasks(self, records: list[Record], values: list[Any]) -> None:
+        self._put(
+            records[0].index, values, [record.item for record in records], [record.key for record in records]
+        )
 
     def _put(self, index: int, values: list[Any], items: Sequence[Any], keys: Sequence[Any]) -> None:
         self._told[index] = items, keys, True
@@ -447,7 +482,29 @@ class Remembering(Ledger):
             return values
         if source.lazy:
             source.handed(keys, values)
-            return _Told(source, items, values)  # type: ignore[return-value]
+            return _Told(source, items, values, sure=not keys)  # type: ignore[return-value]
+        if self.ordered and self.next in self._runs:
+            items, keys, values = self._more(list(items), list(keys), list(values))
+        return self._replayed(items, keys, values)
+
+    def _more(
+        self, items: list[Any], keys: list[Any], values: list[Any]
+    ) -> tuple[list[Any], list[Any], list[Any]]:
+        """Add the runs that follow, if they are such as can be handed out together."""
+        while self.next in self._runs and self.next in self._told and self._told[self.next][2]:
+            more = self._told.pop(self.next)
+            run = super().take()
+            assert run is not None
+            values += run
+            items += more[0]
+            keys += more[1]
+        return items, keys, values
+
+    def _replayed(self, items: Sequence[Any], keys: Sequence[Any], values: list[Any]) -> list[Any]:
+        """Make the calls of a run to the cache, and return what it gives."""
+        source, cache = self.source, self.source.cache
+        if cache.maxsize == 0:  # it has no keys
+            return [cache.tell(value, source.call, item) for item, value in zip(items, values, strict=True)]
         answers: dict[Any, Any] = {}
 
         def only(*_: Any) -> Any:
@@ -536,9 +593,11 @@ class _Told:
         source: the input.
         items: the items.
         values: their answers.
+        sure: the cache has them.
     """
 
-    def __init__(self, source: Filtered, items: Sequence[Any], values: list[Any]) -> None:
+    def __init__(self, source: Filtered, items: Sequence[Any], values: list[Any], *, sure: bool) -> None:
+        self._sure = sure
         self._source = source
         self._items = items
         self._values = values
@@ -548,12 +607,14 @@ class _Told:
 
     def __iter__(self) -> Iterator[Any]:
         call, tell = self._source.call, self._source.cache.tell
+        if self._sure:
+            yield from map(call, self._items)
+            return
         for item, value in zip(self._items, self._values, strict=True):
-            result = value
             try:
-                result = tell(lambda item=item: call(item), value)  # type: ignore[misc]
-            except Exception:  # a key that is no good
-                pass
+                result = tell(value, call, item)
+            except Exception:  # a key that is no good: equal today, and not tomorrow
+                result = value
             yield result
 
 

@@ -136,7 +136,7 @@ class Joined(TaskFuture):
         if self.cancelled():
             return
         try:
-            self.cache.tell(self.call, value)
+            self.cache.tell(value, self.call)
         except Exception:  # a key that is no good: equal today, and not tomorrow
             pass
 

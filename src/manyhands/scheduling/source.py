@@ -31,17 +31,17 @@ class Tail(Sequence):  # type: ignore[type-arg]
 
     def __init__(self, whole: Sequence[Any], start: int) -> None:
         self._whole = whole
-        self._start = start
+        self.start = start
 
     def __len__(self) -> int:
-        return len(self._whole) - self._start
+        return len(self._whole) - self.start
 
     def __getitem__(self, place: Any) -> Any:
-        return self._whole[self._start :][place]
+        return self._whole[self.start :][place]
 
     def __iter__(self) -> Any:
         iterator = iter(self._whole)
-        iterator.__setstate__(self._start)  # type: ignore[attr-defined]
+        iterator.__setstate__(self.start)  # type: ignore[attr-defined]
         return iterator
 
 
@@ -61,7 +61,7 @@ class Source:
     """
 
     def __init__(self, iterables: Sequence[Iterable[Any]], *, star: bool = False) -> None:
-        self._star = star
+        self.star = star
         self.sequence: Sequence[Any] | None = None
         self.total: int | None = None
         self.position = 0  # the index of the next item to hand out
@@ -153,7 +153,7 @@ class Source:
             return index, items[:count]
         index = self.position
         if self.sequence is not None:
-            if index + count >= self.total and pull and not self._star and type(self.sequence) is not range:  # type: ignore[operator]
+            if index + count >= self.total and pull and not self.star and type(self.sequence) is not range:  # type: ignore[operator]
                 found: Sequence[Any] = Tail(self.sequence, index)
             else:
                 found = self.sequence[index : index + count]
@@ -162,7 +162,7 @@ class Source:
                 self._pull(count - len(self._pulled))
             found = [self._pulled.popleft() for _ in range(min(count, len(self._pulled)))]
         self.position += len(found)
-        return index, [_arguments(item) for item in found] if self._star else found
+        return index, [_arguments(item) for item in found] if self.star else found
 
     def take_rest(self) -> list[tuple[int, Any]]:
         """Hand out all that can be had without asking an iterator, index and item; nothing comes after it."""
