@@ -58,7 +58,7 @@ def zipf() -> list[int]:
     return keys
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def cached(key: int) -> int:
     """For those who pickle by name; each of their processes begins with it empty."""
     return compute(key)
