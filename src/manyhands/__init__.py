@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         ManyhandsError,
         OptionsError,
         RemoteTraceback,
+        SharedStateError,
         StaleGlobalError,
         TaskTimeoutError,
         UnpicklableError,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from manyhands.scheduling.failures import Collected, Failure
     from manyhands.scheduling.running import RunningTask
     from manyhands.scheduling.streaming import TaskStream
+    from manyhands.shared.array import share, shared_array
     from manyhands.tasks import ProcessTask
 
 __all__ = [
@@ -56,6 +58,7 @@ __all__ = [
     "ProcessTask",
     "RemoteTraceback",
     "RunningTask",
+    "SharedStateError",
     "StaleGlobalError",
     "TaskStream",
     "TaskTimeoutError",
@@ -66,6 +69,8 @@ __all__ = [
     "cpu_count",
     "parallel_map",
     "process_task",
+    "share",
+    "shared_array",
     "shutdown",
 ]
 
@@ -82,6 +87,8 @@ _PLACES = {
     "TaskStream": "scheduling.streaming",
     "ProcessPool": "engine.executor",
     "cpu_count": "engine.cores",
+    "share": "shared.array",
+    "shared_array": "shared.array",
     "shutdown": "backends.processes",
 }
 

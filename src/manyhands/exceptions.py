@@ -6,6 +6,7 @@
     ├── OptionsError                     (ValueError)  an option is unknown, of the wrong kind or out of range
     ├── UnpicklableError                 (pickle.PicklingError, TypeError)  something cannot travel to or from a worker
     ├── StaleGlobalError                 (RuntimeError) a module global differs in the worker and cannot be sent
+    ├── SharedStateError                 (RuntimeError) something shared is used where it is not, or is no more
     ├── TaskTimeoutError                 (TimeoutError)  a task, or the whole call, took longer than it may
     ├── CheckpointError                  (ValueError)  a checkpoint is of another function, or no checkpoint at all
     ├── WorkerCrashedError               (BrokenProcessPool)  the worker died while it ran the task
@@ -34,6 +35,7 @@ __all__ = [
     "ManyhandsError",
     "OptionsError",
     "RemoteTraceback",
+    "SharedStateError",
     "StaleGlobalError",
     "TaskTimeoutError",
     "UnpicklableError",
@@ -77,6 +79,15 @@ class StaleGlobalError(ManyhandsError, RuntimeError):
 
     Example:
         >>> issubclass(StaleGlobalError, RuntimeError)
+        True
+    """
+
+
+class SharedStateError(ManyhandsError, RuntimeError):
+    """Something shared is used in a process that has no part in it, or after its owner has gone.
+
+    Example:
+        >>> issubclass(SharedStateError, RuntimeError)
         True
     """
 

@@ -18,7 +18,7 @@ THEIRS = sorted((RECIPES / "standard_library").glob("*.py"))
 #: Of these, each line that the standard library's program prints is printed by ours as well.
 SAME = [
     "over_a_list", "several_arguments", "streams", "chunks", "failures", "checkpoints", "one_job", "set_up", "good_order",
-    "pipelines", "conversations", "debugging",
+    "pipelines", "conversations", "debugging", "shared_arrays", "locks",
 ]  # fmt: skip
 
 

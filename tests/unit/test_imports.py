@@ -24,6 +24,7 @@ DEAR = frozenset(
         "asyncio",
         "cloudpickle",
         "concurrent.futures",
+        "ctypes",
         "dataclasses",
         "inspect",
         "logging",
@@ -45,6 +46,7 @@ DEAR = frozenset(
 LATER = (
     "manyhands.engine.pool",
     "manyhands.engine.worker",
+    "manyhands.shared",
     "manyhands.transport.serialize",
     "manyhands.transport.channel",
 )

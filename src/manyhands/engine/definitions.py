@@ -13,6 +13,7 @@ from collections import OrderedDict
 from manyhands.captured import globals_read, snapshot
 from manyhands.engine.interrupts import HeldBack
 from manyhands.engine.streams import Definition
+from manyhands.exceptions import SharedStateError
 from manyhands.transport.frames import join
 from manyhands.transport.serialize import by_value, dumps, loads, reference
 
@@ -68,10 +69,10 @@ def pack(encoder: Encoder, items: Sequence[Any], shape: int) -> tuple[Packed, in
 
 
 def refused(item: Any, shape: int, error: BaseException) -> BaseException:
-    """The error for an item that cannot travel; an interrupt stays what it is."""
+    """The error for an item that cannot travel; an interrupt stays what it is, and what is shared no more says so itself."""
     from manyhands.transport.refusal import refuse
 
-    if isinstance(error, KeyboardInterrupt):
+    if isinstance(error, (KeyboardInterrupt, SharedStateError)):
         return error
     if shape == ONE:
         return refuse(item, "args[0]", error, dumps)
@@ -162,7 +163,7 @@ def _numbered(blob: bytes) -> Definition:
 def _sent(part: Any, name: str) -> bytes:
     try:
         return dumps(part)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SharedStateError):
         raise
     except BaseException as error:
         from manyhands.transport.refusal import refuse
