@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from manyhands.scheduling.running import RunningTask
     from manyhands.scheduling.streaming import TaskStream
     from manyhands.shared.array import share, shared_array
+    from manyhands.sharedcache import shared_cache
     from manyhands.tasks import ProcessTask
 
 __all__ = [
@@ -71,6 +72,7 @@ __all__ = [
     "process_task",
     "share",
     "shared_array",
+    "shared_cache",
     "shutdown",
 ]
 
@@ -89,6 +91,7 @@ _PLACES = {
     "cpu_count": "engine.cores",
     "share": "shared.array",
     "shared_array": "shared.array",
+    "shared_cache": "sharedcache",
     "shutdown": "backends.processes",
 }
 
