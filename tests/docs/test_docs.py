@@ -99,7 +99,7 @@ def run_page(path: Path, run_program: Program) -> None:
             )
 
 
-@pytest.mark.parametrize("name", ["index", "tutorial", "how-it-works", "how-to/guests"])
+@pytest.mark.parametrize("name", ["index", "tutorial", "how-it-works", "caches", "how-to/guests"])
 def test_the_blocks_of_a_page_run_in_order_and_print_what_stands_under_them(
     name: str, run_program: Program
 ) -> None:
@@ -135,7 +135,7 @@ def test_the_jobs_of_the_readme_run(run_program: Program) -> None:
 
 
 def test_every_python_block_belongs_to_a_page_that_is_run() -> None:
-    run = {DOCS / "index.md", DOCS / "tutorial.md", DOCS / "how-it-works.md", DOCS / "how-to" / "guests.md"}
+    run = {DOCS / f"{name}.md" for name in ("index", "tutorial", "how-it-works", "caches", "how-to/guests")}
     assert [str(path) for path in PAGES if examples(path) and path not in run] == []
 
 
