@@ -85,6 +85,7 @@ class Cache:
                 return answers[me()](args, kwargs)
             return inner(*args, **kwargs)
 
+        _all.add(self)
         #: What calls go through.
         self.lru: Any = functools.lru_cache(self.maxsize, self.typed)(functools.wraps(self.inner)(compute))
 
@@ -277,6 +278,20 @@ def _table(lru: Any) -> tuple[dict[Any, Any], Any]:
     return table, found[place + 1]
 
 
+def entries(lru: Any) -> list[Any]:
+    """Return the keys that an ``lru_cache`` has entries of; with ``"**"`` where it marks the beginning of keywords.
+
+    Args:
+        lru: the function with the cache.
+    """
+    if not readable() or lru.cache_parameters()["maxsize"] == 0:
+        return []
+    keys = list(_table(lru)[0])
+    return [
+        tuple("**" if part is mark() else part for part in key) if type(key) is tuple else key for key in keys
+    ]
+
+
 @functools.cache
 def readable() -> bool:
     """Tell whether this Python shows what an ``lru_cache`` knows."""
@@ -340,6 +355,7 @@ def find(function: Any) -> Any:
 
 
 _caches: weakref.WeakKeyDictionary[Any, Cache] = weakref.WeakKeyDictionary()
+_all: weakref.WeakSet[Cache] = weakref.WeakSet()
 _lock = _thread.allocate_lock()
 
 
@@ -416,7 +432,7 @@ def _arrived(function: Any, generation: int) -> Bare:
 def _after_fork_in_child() -> None:
     global _lock
     _lock = _thread.allocate_lock()
-    for cache in list(_caches.values()):
+    for cache in list(_all):
         cache.lock = _thread.RLock()
         cache._answers.clear()
         cache.flying.clear()

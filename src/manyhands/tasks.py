@@ -63,6 +63,13 @@ class ProcessTask(Decorated, Generic[P, R]):
 
         if self._here():
             return single.here(self, args, kwargs)  # type: ignore[no-any-return]
+        cache = self._cache()
+        if cache is not None and self.settings.on_result is None:
+            from manyhands.cache import MISSING
+
+            value = cache.ask(lambda: self._function(*args, **kwargs))
+            if value is not MISSING:
+                return value  # type: ignore[no-any-return]
         if self._generates:
             return single.stream(self, args, kwargs)  # type: ignore[return-value]
         return single.wait_for(single.send(self, args, kwargs))  # type: ignore[no-any-return]

@@ -115,6 +115,15 @@ class Methods:
         return self.by * x
 
 
+@functools.cache
+def helper(x: int) -> int:
+    return 3 * x
+
+
+def calls_helper(x: int) -> int:
+    return 1 + helper(x % 7)
+
+
 KEYS = [3, 1, 3, 2, 1, 1, 4, 3] * 5
 
 
@@ -427,3 +436,26 @@ def test_ten_threads_share_one_cache(any_way: Way) -> None:
     hits, misses, _, size = function.cache_info()
     assert hits + misses == 10 * 150
     assert size == 100
+
+
+def test_the_caches_of_helpers_are_reported(process_way: Way) -> None:
+    function = process_way(calls_helper)
+    before = function.cache_report()
+    assert function.map(range(70)) == [1 + 3 * (x % 7) for x in range(70)]
+    (after,) = function.cache_report()
+    known = before[0] if before else None
+    assert after.name == "tests.contract.test_caching.helper"
+    if known is not None:  # workers of an earlier call may be there still
+        assert after.hits + after.misses - known.hits - known.misses == 70
+    assert after.misses == 7 + after.repeated
+    assert after.processes >= 1
+    assert str(function.cache_report()).startswith(f"{after.name}: {after.hits} hits")
+
+
+def test_helpers_of_the_caller_s_process_are_reported_as_well() -> None:
+    helper.cache_clear()
+    function = parallel_map(calls_helper, backend="serial")
+    function.map(range(14))
+    assert function.cache_report() == (("tests.contract.test_caching.helper", 7, 7, 0, 1),)
+    assert str(parallel_map(len).cache_report()).startswith("the function calls no function")
+    helper.cache_clear()

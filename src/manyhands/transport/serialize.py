@@ -18,6 +18,7 @@ import marshal
 import sys
 from _pickle import dumps as pickle
 from _pickle import loads
+from _weakrefset import WeakSet
 from itertools import chain
 
 TYPE_CHECKING = False
@@ -226,11 +227,17 @@ def _keep_view(view: memoryview) -> Any:
     return memoryview, ((bytes if view.readonly else bytearray)(view),)
 
 
+#: Functions with an ``lru_cache`` that have come here by value.
+arrived: WeakSet[Any] = WeakSet()
+
+
 def _cached(function: Any, parameters: dict[str, Any]) -> Any:
     """A function with an ``lru_cache`` that travels by value arrives with an empty one."""
     from functools import lru_cache
 
-    return lru_cache(**parameters)(function)
+    made = lru_cache(**parameters)(function)
+    arrived.add(made)
+    return made
 
 
 def _itself(obj: Any) -> Any:
