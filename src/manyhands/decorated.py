@@ -246,22 +246,6 @@ class Decorated:
         cache = self._needs_cache("cache_parameters")
         return {"maxsize": cache.maxsize, "typed": cache.typed}
 
-    def cache_report(self) -> Any:
-        """Return what the ``lru_cache`` of each helper has done, in this process and all workers: functions that this one calls.
-
-        Returns:
-            A tuple of helpers with ``name``, ``hits``, ``misses``, ``repeated`` (so many computations were made more than once,
-            because caches are apart) and ``processes``; printed, it says what to do about it.
-
-        Example:
-            >>> from manyhands import parallel_map
-            >>> print(parallel_map(abs).cache_report())
-            the function calls no function of a module that has an lru_cache
-        """
-        from manyhands.scheduling.reporting import report
-
-        return report(self)
-
     def _needs_cache(self, name: str) -> Cache:
         cache = self._cache()
         if cache is None:

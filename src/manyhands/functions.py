@@ -376,6 +376,22 @@ class ParallelFunction(Decorated, Generic[P, R]):
 
         return check(self, iterables, constants, sample)
 
+    def cache_report(self) -> Any:
+        """Return what the ``lru_cache`` of each helper has done, in this process and all workers: functions that this one calls.
+
+        Returns:
+            A tuple of helpers with ``name``, ``hits``, ``misses``, ``repeated`` (so many computations were made more than once,
+            because caches are apart) and ``processes``; printed, it says what to do about it.
+
+        Example:
+            >>> from manyhands import parallel_map
+            >>> print(parallel_map(abs).cache_report())
+            the function calls no function of a module that has an lru_cache
+        """
+        from manyhands.scheduling.reporting import report
+
+        return report(self)
+
     # binding, pickling, printing
 
     if TYPE_CHECKING:

@@ -141,6 +141,22 @@ class ProcessTask(Decorated, Generic[P, R]):
 
         return single.start(self, args, kwargs)
 
+    def cache_report(self) -> Any:
+        """Return what the ``lru_cache`` of each helper has done, in this process and all workers: functions that this one calls.
+
+        Returns:
+            A tuple of helpers with ``name``, ``hits``, ``misses``, ``repeated`` (so many computations were made more than once,
+            because caches are apart) and ``processes``; printed, it says what to do about it.
+
+        Example:
+            >>> from manyhands import process_task
+            >>> print(process_task(abs).cache_report())
+            the function calls no function of a module that has an lru_cache
+        """
+        from manyhands.scheduling.reporting import report
+
+        return report(self)
+
     def options(self, **changes: Any) -> ProcessTask[P, R]:
         """Return a copy with other options.
 
