@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
@@ -25,7 +26,9 @@ def in_child(function: Callable[..., Any], *args: Any) -> int:
 
 def forked(function: Callable[..., Any], *args: Any) -> int:
     """Run something in a forked child, and return its number."""
-    pid = os.fork()
+    with warnings.catch_warnings():  # pytest's own thread, which waits for the time to be over, does no harm
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
     if pid:
         return pid
     code = 1

@@ -231,10 +231,19 @@ def test_the_lock_is_that_of_all_its_views(pool: ProcessPool) -> None:
     assert not bins.lock.locked()
 
 
+def test_many_small_ones_take_few_descriptors() -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    arrays = [share(np.full(n, n)) for n in range(500)]
+    assert len(os.listdir("/proc/self/fd")) < before + 20
+    assert all((array == n).all() for n, array in enumerate(arrays))
+    with arrays[0].lock:
+        assert not arrays[1].lock.locked()
+
+
 def test_it_takes_no_descriptors_once_it_is_gone() -> None:
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(200):
-        share(np.zeros(1000))
+        share(np.zeros(10_000))
     assert len(os.listdir("/proc/self/fd")) == before
 
 
@@ -261,6 +270,8 @@ class TestInABlock:
             shared_array(share(np.zeros(3)))
         with pytest.raises(TypeError, match="a dtype is for a shape"):
             shared_array(np.zeros(3), "int64")
+        with pytest.raises(TypeError, match="only arrays and bytes can be shared, not list"):
+            shared_array([1, 2])
 
 
 class TestWithoutNumPy:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import pickle
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -101,6 +102,15 @@ def test_what_it_cannot_hold_is_refused_with_the_cure(
 ) -> None:
     with pytest.raises(error, match=text):
         Value(ctype, number)
+
+
+def test_numbers_of_other_libraries_become_python_s_own() -> None:
+    np = pytest.importorskip("numpy")
+    value, real = Value(int, np.int64(2**62)), Value(float, np.float32(0.5))
+    assert type(value.add(np.int32(1))) is type(value.max(np.int64(3))) is int
+    with pytest.raises(OverflowError):
+        value.add(np.int64(2**62))  # which NumPy would have wrapped around
+    assert (real.add(np.float64(0.5)), type(real.get()), real.add(Fraction(1, 2))) == (1.0, float, 1.5)
 
 
 def test_a_refused_change_changes_nothing_and_leaves_the_lock_free() -> None:

@@ -47,7 +47,7 @@ def verdict(checker: str, path: Path) -> str:
     return result.stdout + result.stderr if result.returncode else ""
 
 
-@pytest.mark.parametrize("name", ["inferred.py", "rejected.py"])
+@pytest.mark.parametrize("name", ["inferred.py", "rejected.py", "sharing.py"])
 def test_the_checkers_agree(checker: str, name: str) -> None:
     assert verdict(checker, HERE / name) == ""
 

@@ -50,12 +50,16 @@ def share(array: Any, /) -> SharedArray:
         >>> squares.tolist()
         [0.0, 1.0, 4.0, 9.0]
     """
+    return _share(array, alone=False)
+
+
+def _share(array: Any, *, alone: bool) -> SharedArray:
     try:
         from manyhands.shared import ndarray
     except ImportError:
         raise TypeError(_NUMPY.format("arrays cannot be shared", "manyhands.shared.Array")) from None
     try:
-        return ndarray.share(array)
+        return ndarray.share(array, alone=alone)
     except (BufferError, TypeError) as error:
         if hasattr(array, "__array_interface__") or "memoryview" not in str(error):
             raise
@@ -71,7 +75,7 @@ class shared_array:  # noqa: N801 - used as a function
     can go on using that.
 
     Args:
-        array: what is to be in it, as for ``share``; or a shape, for an array of zeros.
+        array: what is to be in it, as for ``share``; or a shape (a number or a tuple), for an array of zeros.
         dtype: of which type, if a shape was given. The default is ``float64``.
 
     Raises:
@@ -89,18 +93,17 @@ class shared_array:  # noqa: N801 - used as a function
     """
 
     def __init__(self, array: Any, dtype: Any = None) -> None:
-        if isinstance(array, (int, tuple, list)):
-            self._array: SharedArray = Array("float64" if dtype is None else dtype, array)
+        if isinstance(array, (int, tuple)):
+            self._array: SharedArray = _zeros("float64" if dtype is None else dtype, array, alone=True)
         else:
             if dtype is not None:
                 raise TypeError("a dtype is for a shape: an array has its own. Use array.astype(dtype)")
-            self._array = share(array)
+            self._array = _share(array, alone=True)
             if self._array is array:
                 raise ValueError(
                     "this array is shared already, and goes when nobody uses it any more. "
                     "Give shared_array() a shape or an ordinary array"
                 )
-
         place = getattr(self._array, "_place", None)
         self._memory: Memory = self._array._memory if place is None else place[0]  # type: ignore[attr-defined]
 
@@ -133,11 +136,15 @@ def Array(dtype: Any, shape: Any) -> SharedArray:  # noqa: N802 - makes one
         >>> grid.sum()
         np.float64(2.0)
     """
+    return _zeros(dtype, shape, alone=False)
+
+
+def _zeros(dtype: Any, shape: Any, *, alone: bool) -> SharedArray:
     try:
         from manyhands.shared import ndarray
     except ImportError:
         return Numbers(dtype, shape)  # type: ignore[return-value]
-    return ndarray.create(shape, dtype)
+    return ndarray.create(shape, dtype, alone=alone)
 
 
 class Numbers(Handle):

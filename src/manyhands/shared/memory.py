@@ -174,11 +174,9 @@ def _sweep() -> None:
 
 
 def _collected(phase: str, info: dict[str, int]) -> None:
-    """Look through those that depart when the collector has run, for as long as there are any."""
+    """Look through those that depart when the collector has run."""
     if phase == "stop":
         _sweep()
-        if not _departing:
-            gc.callbacks.remove(_collected)
 
 
 def cell(size: int) -> tuple[Memory, int]:

@@ -15,7 +15,7 @@ import numpy as np
 from manyhands.exceptions import SharedStateError
 from manyhands.shared.handles import found
 from manyhands.shared.locks import RLock
-from manyhands.shared.memory import Memory
+from manyhands.shared.memory import Memory, cell
 from manyhands.shared.mutex import SIZE
 
 TYPE_CHECKING = False
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 _ALIGNED = 64
+
+#: Bytes of an array that does not need a block of its own.
+_SMALL = 1 << 14
 
 
 class SharedArray(np.ndarray):
@@ -151,8 +154,14 @@ def restored(
     return array
 
 
-def create(shape: Any, dtype: Any, order: str = "C") -> SharedArray:
-    """Make an array of zeros in memory of its own, with its lock behind it.
+def create(shape: Any, dtype: Any, order: str = "C", *, alone: bool = False) -> SharedArray:
+    """Make an array of zeros in shared memory, with its lock behind it.
+
+    Args:
+        shape: as NumPy takes it.
+        dtype: as NumPy takes it.
+        order: "C" or "F".
+        alone: the memory is for nothing else; otherwise, small arrays share a block, which saves descriptors.
 
     Raises:
         TypeError: there is no such dtype, or it holds Python objects.
@@ -172,13 +181,14 @@ def create(shape: Any, dtype: Any, order: str = "C") -> SharedArray:
     if kind.itemsize == 0:
         raise TypeError(f"the dtype {kind} has no size. Say how long the texts are, as in 'U20'")
     sizes = _checked_shape(shape)
-    lock_at = -(-math.prod(sizes) * kind.itemsize // _ALIGNED) * _ALIGNED
-    memory = Memory(lock_at + SIZE)
+    size = -(-math.prod(sizes) * kind.itemsize // _ALIGNED) * _ALIGNED
+    memory, start = (Memory(size + SIZE), 0) if alone or size > _SMALL else cell(size + SIZE)
+    lock_at = start + size
     found(RLock, memory, lock_at, fresh=True)
     strides = None
     if order == "F" and len(sizes) > 1:
         strides = tuple(kind.itemsize * math.prod(sizes[:axis]) for axis in range(len(sizes)))
-    return restored(memory, lock_at, sizes, kind, 0, strides)
+    return restored(memory, lock_at, sizes, kind, start, strides)
 
 
 def _checked_shape(shape: Any) -> tuple[int, ...]:
@@ -195,7 +205,7 @@ def _checked_shape(shape: Any) -> tuple[int, ...]:
     return sizes
 
 
-def share(array: Any) -> SharedArray:
+def share(array: Any, *, alone: bool = False) -> SharedArray:
     """Return an array in shared memory with what is in ``array``; the very one if it is shared already."""
     if isinstance(array, SharedArray) and array._shared() is not None:
         return array
@@ -204,6 +214,6 @@ def share(array: Any) -> SharedArray:
     if isinstance(array, np.ma.MaskedArray):
         raise TypeError("a masked array cannot be shared as one: share its .data and its .mask")
     order = "F" if array.flags.f_contiguous and not array.flags.c_contiguous else "C"
-    made = create(array.shape, array.dtype, order)
+    made = create(array.shape, array.dtype, order, alone=alone)
     made.view(np.ndarray)[...] = array
     return made

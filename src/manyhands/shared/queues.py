@@ -78,7 +78,7 @@ class Queue(Handle):
         ['spam', 'eggs']
     """
 
-    __slots__ = ("_data", "_encoder", "_not_empty", "_not_full", "_valid", "maxsize")
+    __slots__ = ("_data", "_encoder", "_lock", "_not_empty", "_not_full", "_valid", "maxsize")
 
     def __init__(self, maxsize: int = 0) -> None:
         if not isinstance(maxsize, int):
@@ -90,6 +90,7 @@ class Queue(Handle):
         self, maxsize: int, data: Memory, not_empty: Condition, not_full: Condition, *, fresh: bool
     ) -> None:
         self.maxsize, self._data, self._not_empty, self._not_full = maxsize, data, not_empty, not_full
+        self._lock = not_empty._lock
         self._encoder = Encoder()
         self._valid = self._words("Q", 0, 1)
         if fresh:
@@ -113,7 +114,7 @@ class Queue(Handle):
         _check(timeout)
         data = self._encoder.encode(item)
         patience = None
-        with self._not_full:
+        with self._lock:
             while True:
                 state = self._get()
                 if state.closed:
@@ -139,7 +140,7 @@ class Queue(Handle):
         """
         _check(timeout)
         patience = None
-        with self._not_empty:
+        with self._lock:
             while True:
                 state = self._get()
                 if state.items:
@@ -163,7 +164,7 @@ class Queue(Handle):
 
     def qsize(self) -> int:
         """Return how many items wait at this moment."""
-        with self._not_empty:
+        with self._lock:
             return self._get().items
 
     def empty(self) -> bool:
@@ -176,7 +177,7 @@ class Queue(Handle):
 
     def close(self) -> None:
         """Take no more items, from anybody. Those that are here are handed out; then who waits for one is told so."""
-        with self._not_empty:
+        with self._lock:
             self._set(self._get()._replace(closed=1))
             self._not_empty.notify_all()
             self._not_full.notify_all()
@@ -184,7 +185,7 @@ class Queue(Handle):
     @property
     def closed(self) -> bool:
         """Whether it was closed."""
-        with self._not_empty:
+        with self._lock:
             return self._get().closed != 0
 
     def __iter__(self) -> Iterator[Any]:

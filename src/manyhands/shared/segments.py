@@ -68,6 +68,10 @@ class Nameless:
         for pid, number in places:
             try:  # it might be anything by now: a pipe, a terminal
                 descriptor = os.open(f"/proc/{pid}/fd/{number}", _OPEN)
+            except PermissionError:
+                raise SharedStateError(
+                    f"this shared memory is process {pid}'s, and this process may not open it: they run as different users"
+                ) from None
             except OSError:
                 continue
             segment = cls(descriptor, size, (pid, number))

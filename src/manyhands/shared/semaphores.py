@@ -57,7 +57,7 @@ class Semaphore(Handle):
         >>> two.release()
     """
 
-    __slots__ = ("_condition", "_numbers", "_start", "_told")
+    __slots__ = ("_condition", "_lock", "_numbers", "_start", "_told")
 
     def __init__(self, value: int = 1) -> None:
         if not isinstance(value, int):
@@ -67,7 +67,7 @@ class Semaphore(Handle):
         self._begin(8 * (_HEAD + HOLDERS * _LINE), value, Condition(Lock()))
 
     def _attach(self, value: int, condition: Condition, *, fresh: bool) -> None:
-        self._start, self._condition = value, condition
+        self._start, self._condition, self._lock = value, condition, condition._lock
         self._numbers = self._words("q", 0, _HEAD + HOLDERS * _LINE)
         self._told = _Told()
         if fresh:
@@ -91,7 +91,7 @@ class Semaphore(Handle):
         patience = None
         self._told.taken = False
         try:
-            with self._condition:
+            with self._lock:
                 while not self._take():
                     if not blocking:
                         return False
@@ -117,7 +117,7 @@ class Semaphore(Handle):
         """
         if n < 1:
             raise ValueError(f"at least 1 slot has to be released, not {n}")
-        with self._condition:
+        with self._lock:
             self._mend()
             self._check_release(n)
             self._told.died = False
@@ -215,7 +215,7 @@ class Semaphore(Handle):
 
     def _mend(self) -> None:
         """Finish what one has left half done who died in it."""
-        if self._condition.holder_died:
+        if self._lock._held.died:
             numbers = self._numbers
             numbers[_FREE] = numbers[_SUM] - sum(numbers[line + _COUNT] for line in self._lines())
 

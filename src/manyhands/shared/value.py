@@ -7,6 +7,7 @@ takes the value's lock. ``value.value += 1`` is both, one after the other, and s
 
 from __future__ import annotations
 
+from operator import index
 from typing import Generic, TypeVar, overload
 
 from manyhands.shared.handles import Handle, found
@@ -150,6 +151,8 @@ class Value(Handle, Generic[T]):
             raise TypeError(
                 "a Value of type bool cannot be added to; use an int, or set() and compare_and_set()"
             )
+        if type(number) is not int:
+            number = _converted(self._code, number)
         busy = -1  # not known: an exception came between taking the mutex and knowing so
         try:
             busy = self._take()
@@ -226,6 +229,7 @@ class Value(Handle, Generic[T]):
         return f"Value({self._number[0]!r})"
 
     def _changed(self, function: Callable[[Any, Any], Any], value: Any) -> Any:
+        value = _converted(self._code, value)
         with self._lock:
             now = self._number[0]
             new = function(now, value)
@@ -276,6 +280,12 @@ def _converted(code: str, value: Any) -> Any:
         if value in (0, 1):
             return bool(value)
         raise TypeError(f"a Value of type bool cannot hold {value!r}. Use True or False")
+    kind = type(value)
+    if kind is int or kind is float:
+        return value
+    for name, convert in (("__index__", index), ("__float__", float)):
+        if hasattr(kind, name):
+            return convert(value)
     return value
 
 
