@@ -5,7 +5,9 @@ relative to the loop with its ``lru_cache``, interleaved, with their spread:
 
 * the first call (goal: at least 1.8 times the loop; each key computed exactly once, counted in a file), with workers that run
   already; beside it ``multiprocessing.Pool``, joblib and mpire where they are installed, whose processes have a cache each;
-* the second call, whose answers are all known, against the loop's own pass (goal: at most 1.5 times its time).
+* the second call, whose answers are all known, against the loop's own pass (goal: at most 1.5 times its time);
+* a hit of ``shared_cache`` in a worker: of what the process has seen (goal: at most 5 µs), and of what another process has
+  computed, seen for the first time (goal: at most 50 µs), each with the median of many.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from collections.abc import Callable
 from multiprocessing import get_context
 from typing import Any
 
-from manyhands import parallel_map
+from manyhands import parallel_map, process_task, shared_cache
 
 KEYS, CALLS, SECONDS = 400, 20_000, 0.002
 FOLDER = os.path.join(tempfile.gettempdir(), f"manyhands-caching-{os.getuid()}")
@@ -82,6 +84,25 @@ def through_mpire(keys: list[int]) -> Any:
         return pool.map(cached, keys)
 
 
+@shared_cache(maxsize=None)
+def shared(key: int) -> tuple[int, str]:
+    return key, f"value {key}"
+
+
+@process_task(max_workers=1)
+def hits(keys: int) -> tuple[float, float]:
+    """Return the microseconds of a hit: of what another process has computed, and again."""
+    figures = []
+    for _ in range(2):
+        taken = []
+        for key in range(keys):
+            start = time.perf_counter()
+            shared(key)
+            taken.append(time.perf_counter() - start)
+        figures.append(statistics.median(taken) * 1e6)
+    return figures[0], figures[1]
+
+
 def timed(call: Callable[[], Any]) -> float:
     start = time.perf_counter()
     call()
@@ -116,6 +137,15 @@ def main() -> None:
         again = f", second call {spread(second)} times its time" if second else ""
         print(f"maxsize={maxsize}: first call {spread(first)} times the loop's speed{again}; computed {counts}, "
               f"by the loop {expected}")  # fmt: skip
+    figures = []
+    for _ in range(rounds):
+        shared.cache_clear()
+        for key in range(1_000):
+            shared(key)
+        figures.append(hits(1_000))
+        assert shared.cache_info().misses == 1_000
+    print("shared_cache: a hit of what another process has computed", spread([first for first, _ in figures]), "µs; "
+          "of what was seen", spread([second for _, second in figures]), "µs")  # fmt: skip
     for name, call in {
         "multiprocessing.Pool": through_pool,
         "joblib": through_joblib,
@@ -123,13 +153,14 @@ def main() -> None:
     }.items():
         if name in ("joblib", "mpire") and importlib.util.find_spec(name) is None:
             continue
-        speeds = []
+        speeds, counts = [], []
         for _ in range(rounds):
             loop = functools.lru_cache(None)(compute)
             loop_first = timed(lambda: [loop(key) for key in keys])  # noqa: B023
             computed()
             speeds.append(loop_first / timed(lambda: call(keys)))  # noqa: B023
-        print(f"{name}: first call {spread(speeds)} times the loop's speed; computed {computed() // rounds}")
+            counts.append(computed())
+        print(f"{name}: first call {spread(speeds)} times the loop's speed; computed {counts}")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -111,3 +112,24 @@ def use_times(scaled: Scaled, path: str, x: int) -> int:
 
 def clear_doubled() -> None:
     doubled.cache_clear()
+
+
+@shared_cache(maxsize=20)
+def bounded(x: int) -> tuple[int, str]:
+    return x, "v" * (x % 7) * 1000
+
+
+@shared_cache(maxsize=None)
+def deadly(path: str, x: int) -> int:
+    """Die in the middle, the first time for each."""
+    if not os.path.exists(f"{path}.{x}"):
+        note(f"{path}.{x}")
+        if x % 5 == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return x
+
+
+def use_all(path: str, x: int) -> tuple[int, int, int]:
+    if x % 97 == 13:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return bounded(x % 37)[0], deadly(path, x % 50), factorial(x % 20)

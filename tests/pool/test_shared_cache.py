@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from manyhands import WorkerCrashedError, parallel_map, process_task, shared_cache, shutdown
+from manyhands import Failure, WorkerCrashedError, parallel_map, process_task, shared_cache, shutdown
 from manyhands.scheduling import entries
 from manyhands.sharedcache import SharedCache
 from tests.pool import cached
@@ -188,6 +189,21 @@ def test_ten_threads_compute_each_key_once(path: str) -> None:
     assert found == [[2 * (x % 20)] for x in range(400)]
     assert noted(path).total() == 20
     assert cached.doubled.cache_info() == (380, 20, None, 20)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the tasks kill with signals")
+def test_processes_that_die_at_any_moment_leave_a_cache_that_is_right(path: str) -> None:
+    cached.deadly.cache_clear()
+    work = parallel_map(cached.use_all, max_workers=3, max_tasks_per_child=50, on_error="collect")
+    found = work.map([path] * 400, range(400))
+    for x, value in enumerate(found):
+        if isinstance(value, Failure):
+            assert isinstance(value.exception, WorkerCrashedError)
+        else:
+            assert value == (x % 37, x % 50, math.factorial(x % 20))
+    assert {failure.index for failure in found.errors} >= {x for x in range(400) if x % 97 == 13}
+    assert len(found.errors) <= 5 + 10
+    assert cached.bounded.cache_info().currsize == 20
 
 
 class SharedMachine(RuleBasedStateMachine):
