@@ -79,6 +79,13 @@ def fibonacci(n: int) -> int:
     return n if n < 2 else fibonacci(n - 1) + fibonacci(n - 2)
 
 
+@parallel_map(max_workers=1, max_tasks_per_child=1000)
+@functools.cache
+def countdown(path: str, n: int) -> int:
+    note(path, n)
+    return countdown(path, n - 1) + 1 if n else 0
+
+
 class Methods:
     def __init__(self, by: int) -> None:
         self.by = by
@@ -302,6 +309,13 @@ def test_other_decorators_do_not_hide_it(any_way: Way, function: Callable[..., A
 def test_recursion_goes_on_in_the_worker() -> None:
     fibonacci.cache_clear()
     assert fibonacci.map([80, 81, 80]) == [23416728348467685, 37889062373143906, 23416728348467685]
+
+
+def test_clearing_empties_what_recursion_has_left_in_workers(path: str) -> None:
+    for times in (1, 2):
+        countdown.cache_clear()
+        assert countdown.map([path] * 2, [10, 9]) == [10, 9]
+        assert noted(path) == Counter({f"({n},)": times + (n == 9) * times for n in range(11)})
 
 
 def test_methods_of_every_kind(path: str) -> None:
