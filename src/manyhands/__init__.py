@@ -55,6 +55,7 @@ if TYPE_CHECKING:
         semaphore,
         value,
     )
+    from manyhands.sharedcache import shared_cache
     from manyhands.tasks import ProcessTask
 
 __all__ = [
@@ -94,6 +95,7 @@ __all__ = [
     "semaphore",
     "share",
     "shared_array",
+    "shared_cache",
     "shared_state",
     "shutdown",
     "value",
@@ -126,6 +128,7 @@ _PLACES = {
     "cpu_count": "engine.cores",
     "share": "shared.array",
     "shared_array": "shared.array",
+    "shared_cache": "sharedcache",
     "shutdown": "backends.processes",
 }
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, Self
 
+    from manyhands.cache import Cache
     from manyhands.options import Options
 
 else:  # loading typing costs more than the rest of the package
@@ -39,13 +40,22 @@ class Memory:
         function: the function.
     """
 
-    __slots__ = ("cost", "deadly", "initialized", "warned")
+    __slots__ = ("cache", "cost", "deadly", "initialized", "warned")
 
     def __init__(self, function: Any) -> None:
         self.cost: float | None = None
         self.warned = False
         self.initialized = False
-        self.deadly = _may_end_process(getattr(getattr(function, "func", function), "__code__", None))
+        #: Of a function that has an ``lru_cache``.
+        self.cache: Cache | None = None
+        if _may_be_cached(function):
+            from manyhands.cache import cache_of
+
+            self.cache = cache_of(function)
+        code = getattr(getattr(function, "func", function), "__code__", None)
+        if code is None and self.cache is not None:
+            code = getattr(self.cache.inner, "__code__", None)
+        self.deadly = _may_end_process(code)
 
 
 class Decorated:
@@ -66,6 +76,12 @@ class Decorated:
         self.__wrapped__ = function
         self._changes = changes or {}
         self._memory = _memory or Memory(function)
+        #: What a call in this process calls: the function, or the cache that it has.
+        self._function = function
+        if self._memory.cache is not None and self._changes.get("cache", options_module.defaults().cache):
+            from manyhands.cache import through
+
+            self._function = through(self._memory.cache, function)
         self._resolved: tuple[Options, Options] | None = None
         self._submitted = count()  # where there is a seed, for the random streams of single tasks
         for name in (
@@ -155,13 +171,113 @@ class Decorated:
     def _shipped(self) -> Any:
         """What goes to the workers: what they find by name, or else the function itself."""
         shipped: Any = self._original() or self.__wrapped__
+        cache = self._cache()
+        if cache is not None:
+            return cache.sent(shipped)
         if "state" not in vars(self) or shipped is self.__wrapped__:
             return shipped
         from functools import partial
 
-        return partial(
-            shipped, **vars(self.state)
-        )  # the states of this process, not of what the worker has imported
+        # The states of this process, not of what the worker has imported.
+        return partial(shipped, **vars(self.state))
+
+    def _cache(self) -> Cache | None:
+        """The one cache of the function, if it has one and the options leave it on."""
+        cache = self._memory.cache
+        return cache if cache is not None and self.settings.cache else None
+
+    def _plain(self) -> Any:
+        """What a task calls: the function, without its cache if the caller's is asked in its place."""
+        if self._cache() is None:
+            return self.__wrapped__
+        from manyhands.cache import bare
+
+        return bare(self.__wrapped__)
+
+    # the cache
+
+    def cache_info(self, *, per_worker: bool = False) -> Any:
+        """Return hits, misses, maxsize and size of the function's ``lru_cache``, as a loop would show them after the same calls.
+
+        Args:
+            per_worker: return what each process has really done in place of that.
+
+        Returns:
+            The named tuple of ``functools.lru_cache``; or how often the function has run, by process id.
+
+        Raises:
+            AttributeError: the function has no ``lru_cache``, or ``cache=False``.
+
+        Example:
+            >>> import functools
+            >>> from manyhands import parallel_map
+            >>> @parallel_map
+            ... @functools.cache
+            ... def double(x: int) -> int:
+            ...     return 2 * x
+            >>> double.map([1, 2, 1, 1])
+            [2, 4, 2, 2]
+            >>> double.cache_info()
+            CacheInfo(hits=2, misses=2, maxsize=None, currsize=2)
+            >>> sum(double.cache_info(per_worker=True).values())
+            2
+        """
+        cache = self._needs_cache("cache_info")
+        return cache.computed() if per_worker else cache.info()
+
+    def cache_clear(self) -> None:
+        """Empty the function's ``lru_cache``, and what has gathered in workers, and set the figures to zero.
+
+        Raises:
+            AttributeError: the function has no ``lru_cache``, or ``cache=False``.
+
+        Example:
+            >>> import functools
+            >>> from manyhands import parallel_map
+            >>> double = parallel_map(functools.lru_cache(lambda x: 2 * x))
+            >>> double(1), double.cache_info().currsize
+            (2, 1)
+            >>> double.cache_clear()
+            >>> double.cache_info().currsize
+            0
+        """
+        self._needs_cache("cache_clear").clear()
+
+    def cache_parameters(self) -> dict[str, Any]:
+        """Return ``maxsize`` and ``typed`` of the function's ``lru_cache``.
+
+        Raises:
+            AttributeError: the function has no ``lru_cache``, or ``cache=False``.
+
+        Example:
+            >>> import functools
+            >>> from manyhands import parallel_map
+            >>> parallel_map(functools.lru_cache(maxsize=10)(abs)).cache_parameters()
+            {'maxsize': 10, 'typed': False}
+        """
+        cache = self._needs_cache("cache_parameters")
+        return {"maxsize": cache.maxsize, "typed": cache.typed}
+
+    def _needs_cache(self, name: str) -> Cache:
+        cache = self._cache()
+        if cache is None:
+            why = (
+                "has no functools.lru_cache"
+                if self._memory.cache is None
+                else "was given cache=False: each process has a cache of its own"
+            )
+            raise AttributeError(f"{self._name()}.{name}(): the function {why}", name=name, obj=self)
+        return cache
+
+
+def _may_be_cached(function: Any) -> bool:
+    """Whether a function may have an ``lru_cache``: it is one, or wraps or binds something."""
+    kind = type(function).__name__
+    return kind in _WRAPPERS or "__wrapped__" in getattr(function, "__dict__", ())
+
+
+#: Types of what a function with an ``lru_cache`` may look like from outside.
+_WRAPPERS = frozenset({"_lru_cache_wrapper", "method", "staticmethod", "classmethod", "partial"})
 
 
 def inside_worker() -> bool:

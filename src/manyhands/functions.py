@@ -75,7 +75,7 @@ class ParallelFunction(Decorated, Generic[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the function, in this process."""
-        return self.__wrapped__(*args, **kwargs)
+        return self._function(*args, **kwargs)  # type: ignore[no-any-return]
 
     if TYPE_CHECKING:
 
@@ -293,7 +293,12 @@ class ParallelFunction(Decorated, Generic[P, R]):
         if settings.backend == "threads":
             from manyhands.backends.threads import executor
 
-            return executor(settings).submit(self.__wrapped__, *args, **kwargs)
+            cache, plain, threads = self._cache(), self._plain(), executor(settings)
+            if cache is None:
+                return threads.submit(plain, *args, **kwargs)
+            from manyhands.scheduling.joining import join
+
+            return join(self, cache, args, kwargs, lambda: threads.submit(plain, *args, **kwargs))
         return single.send(self, args, kwargs)
 
     if TYPE_CHECKING:
@@ -373,6 +378,22 @@ class ParallelFunction(Decorated, Generic[P, R]):
 
         return check(self, iterables, constants, sample)
 
+    def cache_report(self) -> Any:
+        """Return what the ``lru_cache`` of each helper has done, in this process and all workers: functions that this one calls.
+
+        Returns:
+            A tuple of helpers with ``name``, ``hits``, ``misses``, ``repeated`` (so many computations were made more than once,
+            because caches are apart) and ``processes``; printed, it says what to do about it.
+
+        Example:
+            >>> from manyhands import parallel_map
+            >>> print(parallel_map(abs).cache_report())
+            the function calls no function of a module that has an lru_cache
+        """
+        from manyhands.scheduling.reporting import report
+
+        return report(self)
+
     # binding, pickling, printing
 
     if TYPE_CHECKING:
@@ -434,7 +455,7 @@ class ParallelFunction(Decorated, Generic[P, R]):
     def _at_most_one(self, items: Any, constants: dict[str, Any]) -> list[Any]:
         """A call so small that planning it would cost more than doing it."""
         try:
-            return [self.__wrapped__(item, **constants) for item in items]
+            return [self._function(item, **constants) for item in items]
         except Exception as error:
             from manyhands.scheduling.failures import note
 
@@ -488,12 +509,20 @@ class ParallelFunction(Decorated, Generic[P, R]):
             backend = None
         else:
             backend = make(settings)
+        cache = self._cache()
+        if cache is not None:
+            from manyhands.scheduling.caching import Filtered
+
+            source = Filtered(
+                source, cache, self.__wrapped__, constants, shape,
+                lazy=bool(how.get("lazy")), dense=settings.seed is None, processes=settings.backend == "processes",
+            )  # fmt: skip
         way = None
         if settings.seed is not None or settings.context:
             from manyhands.engine.ways import of as way_of
 
             way = way_of(settings)
-        job = Job(self.__wrapped__, self._shipped, constants, shape, self._memory, way)
+        job = Job(self._plain(), self._shipped, constants, shape, self._memory, way)
         if backend is None and settings.initializer is not None and not self._memory.initialized:
             settings.initializer(*settings.initargs)
             self._memory.initialized = True

@@ -19,7 +19,7 @@ ON_ERROR = ("raise", "collect", "skip")
 
 _DEFAULTS: dict[str, Any] = {
     "backend": "processes", "initargs": (), "on_error": "raise", "retries": 0, "retry_on": Exception, "backoff": 0.1,
-    "context": False,
+    "context": False, "cache": True,
 }  # fmt: skip
 
 
@@ -51,6 +51,8 @@ class Options:
         checkpoint: a file that keeps finished results; the same call, made again, runs only what is missing.
         seed: gives every item its own random stream, by its index, in ``random`` and, if it is loaded, NumPy.
         context: tasks see the values that ``contextvars`` have in the caller.
+        cache: a function that has an ``lru_cache`` has one for all processes, as before it was decorated; False: each process
+            has its own.
 
     Example:
         >>> from manyhands import parallel_map
@@ -61,7 +63,7 @@ class Options:
     _NAMES = (
         "max_workers", "chunksize", "buffersize", "backend", "start_method", "initializer", "initargs", "max_tasks_per_child",
         "timeout", "deadline", "memory_limit", "retries", "retry_on", "backoff", "on_error", "on_result", "on_error_callback",
-        "checkpoint", "seed", "context", "arena_limit",
+        "checkpoint", "seed", "context", "arena_limit", "cache",
     )  # fmt: skip
     # What follows from them, worked out once: small calls ask for nothing else.
     __slots__ = (*_NAMES, "isolated", "limited", "simple")
@@ -87,6 +89,7 @@ class Options:
     checkpoint: str | None
     seed: int | None
     context: bool
+    cache: bool
     #: Tasks are limited in time or memory, which only another process can see to.
     limited: bool
     #: Tasks rely on something that the caller's process has not got, so that none may run there.
@@ -445,6 +448,7 @@ _CHECKS: dict[str, Callable[[str, Any], None]] = {
     "checkpoint": _path,
     "seed": _integer,
     "context": _flag,
+    "cache": _flag,
 }
 #: What values are turned into when they have been checked.
 _FORMS: dict[str, Callable[[Any], Any]] = {

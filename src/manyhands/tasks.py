@@ -63,6 +63,13 @@ class ProcessTask(Decorated, Generic[P, R]):
 
         if self._here():
             return single.here(self, args, kwargs)  # type: ignore[no-any-return]
+        cache = self._cache()
+        if cache is not None and self.settings.on_result is None:
+            from manyhands.cache import MISSING
+
+            value = cache.ask(lambda: self._function(*args, **kwargs))
+            if value is not MISSING:
+                return value  # type: ignore[no-any-return]
         if self._generates:
             return single.stream(self, args, kwargs)  # type: ignore[return-value]
         return single.wait_for(single.send(self, args, kwargs))  # type: ignore[no-any-return]
@@ -134,6 +141,22 @@ class ProcessTask(Decorated, Generic[P, R]):
         from manyhands.scheduling import single
 
         return single.start(self, args, kwargs)
+
+    def cache_report(self) -> Any:
+        """Return what the ``lru_cache`` of each helper has done, in this process and all workers: functions that this one calls.
+
+        Returns:
+            A tuple of helpers with ``name``, ``hits``, ``misses``, ``repeated`` (so many computations were made more than once,
+            because caches are apart) and ``processes``; printed, it says what to do about it.
+
+        Example:
+            >>> from manyhands import process_task
+            >>> print(process_task(abs).cache_report())
+            the function calls no function of a module that has an lru_cache
+        """
+        from manyhands.scheduling.reporting import report
+
+        return report(self)
 
     def options(self, **changes: Any) -> ProcessTask[P, R]:
         """Return a copy with other options.

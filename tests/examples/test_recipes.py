@@ -132,6 +132,20 @@ def test_a_checkpoint_of_another_function_is_refused(run_program: Program) -> No
     assert said[-1].startswith("divisors.db holds results of divisors, not of abs.")
 
 
+def test_each_key_is_computed_once_and_the_file_has_it_later(run_program: Program) -> None:
+    said = run("caches", run_program)
+    assert said == [
+        "24 words, computed: 10",
+        "hits: 14, misses: 10",
+        "again: True computed: 0",
+        "called: True computed: 0",
+        "lines: 19 most syllables: 9 here: False",
+        "syllables computed: 10",
+        "first run: 82 letters, computed: 10",
+        "second run: 82 letters, computed: 0",
+    ]
+
+
 def test_failures_are_collected_skipped_replaced_and_tried_again(run_program: Program) -> None:
     said = run("failures", run_program)
     found = re.match(r"(\d+) of \d+ files are not ASCII", said[2])

@@ -123,7 +123,7 @@ class Processes:
         from manyhands.transport.serialize import reference
 
         pool = self.pool()
-        pool.by_value = reference(function) is None
+        pool.by_value = reference(getattr(function, "referred", function)) is None
         pool.start()  # before the rest is loaded
 
         from manyhands.engine.definitions import define

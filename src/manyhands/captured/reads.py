@@ -116,6 +116,15 @@ def globals_read(
     return tuple(ref for ref in reads if (ref.module, ref.name) not in own) if own else reads
 
 
+def functions_passed(func: Callable[..., Any]) -> list[Any]:
+    """Return the functions, and what wraps them, that the walk from a function comes by: all of its project that it calls.
+
+    Args:
+        func: any callable.
+    """
+    return [value for _, _, value in _walked(func).passed if callable(value)]
+
+
 class _Answer:
     """What a walk found, and what has to be as it was for that to be still right."""
 

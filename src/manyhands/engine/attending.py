@@ -55,6 +55,8 @@ class TaskFuture(Future):  # type: ignore[type-arg]
     classes: dict[type, str] | None = None
     #: The queue it went through.
     submissions: Any = None
+    #: The worker, by its process id, that the outcome is from.
+    worker: int | None = None
     #: The future that this one gives the answer of.
     source: Any = None
 

@@ -270,6 +270,7 @@ class Submissions:
         if task is None:
             return
         future = task.future
+        future.worker = worker
         try:
             value = opened(kind, outcome)
         except BaseException as error:
@@ -289,6 +290,7 @@ class Submissions:
             self.pool.later(task.retries.wait(task.attempts), lambda: self._try_again(index))
             return
         self._pop(index)
+        task.future.worker = worker
         if task.explain is not None:
             task.explain(error, worker)
         if task.attempts > 1:

@@ -82,7 +82,7 @@ class Arriving(Feeding):
         self._out = 0
         for index in ledger.missing(source.position):
             item = rest[index] if index in rest else ledger.item(index)
-            ledger.fail(index, item, TaskTimeoutError(words, limit=self.deadline), "not done")
+            ledger.fail_at(index, item, TaskTimeoutError(words, limit=self.deadline), "not done")
 
     def _collect(self) -> None:
         while not self._inbox.empty():
@@ -101,7 +101,9 @@ class Arriving(Feeding):
             self._out -= 1
             if event.timeout is None:
                 self.job.memory.deadly = True  # here it would end this process
+            self.ledger.worker = event.pid
             self.ledger.fail(event.index, self.ledger.item(event.index), crash(event), in_worker(event.pid))
+            self.ledger.worker = None
             self.ledger.forget(event.index, 1)
         elif kind == "Said":
             from manyhands.engine.host import show
@@ -115,11 +117,13 @@ class Arriving(Feeding):
         assert line is not None
         self._out -= len(event.outcomes)
         index, outcomes = event.first, event.outcomes
+        self.ledger.worker = event.worker
         values: list[Any] | None = outcomes.values() if hasattr(outcomes, "values") else None
         if values is None:
             self._open(index, outcomes, event.worker)
         elif values:
             self.ledger.keep(index, values)
+        self.ledger.worker = None
         if event.busy and event.outcomes:
             with self._lock:
                 self.planner.ran_there(len(event.outcomes), event.busy, event.travel / len(event.outcomes))

@@ -132,6 +132,7 @@ class Call(Arriving):
         if ledger.failure is not None:
             index, error = ledger.failure
             if index == ledger.next or not self.ordered:
+                ledger.raising()
                 raise error
         elif self.source.drained() and ledger.handed == self.source.position:
             if self.source.error is not None:
@@ -183,11 +184,12 @@ class Call(Arriving):
         planner, source = self.planner, self.source
         with self._lock:
             count = planner.batch(source.remaining(), going=self._line is not None)
-            room = self._space()
+            room = self._free()
             count = min(count, room)
             if self.backend is not None and not planner.measured:
                 source.look_ahead(min(count + 2 * self.workers, room), QUICK)
             index, items = source.take(max(1, count))
+            here, direct = source.here(self.job.here), source.direct
         if not len(items):
             return
         self._stand_watch(len(items))
@@ -195,8 +197,8 @@ class Call(Arriving):
             self._line.limit = max(1, self.workers - 1)  # this thread is one of the hands
         cheap = planner.measured and (planner.cost or 0) < CHEAP and not self.lazy
         counts = self.ledger.counts
-        plain = cheap and self.ledger.policy is None
-        here, close, way = self.job.here, None, self.job.way
+        plain = cheap and direct and self.ledger.policy is None
+        close, way = None, self.job.way
         if way is not None:
             here, close = way.here(here, index)
         self._batch = batch = Batch(items, len(items) * (planner.cost or 0))

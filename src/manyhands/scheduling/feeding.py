@@ -11,7 +11,6 @@ from time import monotonic, perf_counter
 
 from manyhands.scheduling.chunks import Planner
 from manyhands.scheduling.job import HERE
-from manyhands.scheduling.ledger import Ledger
 from manyhands.scheduling.watch import PATIENCE
 
 TYPE_CHECKING = False
@@ -58,7 +57,9 @@ class Feeding:
         self.timeout = timeout
         self.deadline = deadline
         self._ends = None if deadline is None else monotonic() + deadline
-        self.ledger = Ledger(job, policy, ordered=ordered, counts=policy is not None and deadline is not None)
+        self.ledger = source.ledger(
+            job, policy, ordered=ordered, counts=policy is not None and deadline is not None
+        )
         self._window = window
         self._lock = _thread.allocate_lock()  # of source, planner and line: the watch may feed too
         self._line: Line | None = None
@@ -75,12 +76,11 @@ class Feeding:
 
     def _blocked(self) -> bool:
         """Tell whether the consumer has to take results before more tasks may begin."""
-        return self._space() < 1
+        return self._free() < 1
 
-    def _space(self) -> int:
-        """How many tasks may begin now; those that were given back have had their place all along."""
-        source = self.source
-        return max(self._room() - (source.position - self.ledger.handed), source.given_back())
+    def _free(self) -> int:
+        """How many tasks may begin. Those that were read already are not held back: others may be waiting for them."""
+        return max(self.source.waiting(), self._room() - (self.source.position - self.ledger.handed))
 
     def _room(self) -> int:
         if self._window is not None:
@@ -114,6 +114,7 @@ class Feeding:
             eager=self.lazy or self.source.restores,
         )
         self._line.check_wait()
+        self.source.engage()
 
     def _deliver(self, event: Event) -> None:
         """In the loop thread: something has come."""
@@ -128,7 +129,7 @@ class Feeding:
             return
         enough = self.workers + 1 + self.workers // 8
         while line.outstanding() < enough and not source.drained():
-            count = min(planner.chunk(source.remaining()), self._space())
+            count = min(planner.chunk(source.remaining()), self._free())
             if count < 1:
                 return
             before = source.position

@@ -17,7 +17,7 @@ from manyhands.transport import tally
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from typing import Any, TypeAlias
 
     from manyhands.scheduling.job import Job
@@ -40,6 +40,9 @@ class Ledger:
         self.job = job
         self.policy = policy
         self.ordered = ordered
+        self.worker: int | None = (
+            None  # that the results or failures come from which come just now; None: this process
+        )
         self.next = 0  # the index that is handed out next
         self.handed = 0  # how many were handed out
         self.failure: tuple[int, BaseException] | None = None  # index and exception of what is to be raised
@@ -67,7 +70,7 @@ class Ledger:
         stored = None
         if counted:
             stored = values[:] if policy is not None and policy.stored else None
-            self._set_aside(index, values)
+            self._set_aside(range(index, index + len(values)), values)
         self.put(index, values)
         if policy is not None:
             policy.results(index, values, stored)
@@ -80,7 +83,7 @@ class Ledger:
 
     def restore(self, index: int, values: list[Any]) -> None:
         """Put results from another run, with what their tasks had added, where ``take`` finds them."""
-        self._set_aside(index, values)
+        self._set_aside(range(index, index + len(values)), values)
         self.put(index, values)
 
     def take(self) -> list[Any] | None:
@@ -119,13 +122,13 @@ class Ledger:
 
     # what tasks have added to accumulators
 
-    def _set_aside(self, index: int, values: list[Any]) -> None:
+    def _set_aside(self, indexes: Iterable[int], values: list[Any]) -> None:
         """Take what tasks have added from their results, which stay in place."""
-        for place, value in enumerate(values):
+        for place, (index, value) in enumerate(zip(indexes, values, strict=False)):
             if type(value) is tally.Counted:
                 self.counts = True
                 values[place] = value.value
-                self._shares[index + place] = value.shares
+                self._shares[index] = value.shares
 
     def _hand_over(self, index: int, count: int) -> None:
         """A run is being handed out: commit what its tasks have added, when all before them were."""
@@ -194,6 +197,13 @@ class Ledger:
         if not values:
             self.skipped.add(index)
         self.put(index, values)
+
+    def fail_at(self, index: int, item: Any, error: BaseException, where: str) -> None:
+        """An item has failed, whether or not it was a task; arguments as for ``fail``."""
+        self.fail(index, item, error, where)
+
+    def raising(self) -> None:
+        """The failure that is remembered is going to be raised."""
 
     def give_up(self, index: int, error: BaseException) -> None:
         """Remember the first failing item in input order."""

@@ -111,7 +111,7 @@ class Restored(Source):
             self.exhausted, self.error = True, error
         if len(items) < count or (self._plain is not None and self._read + count >= len(self._plain)):
             self.exhausted = True
-        if self._star:
+        if self.star:
             items = [_arguments(item) for item in items]
         first = self._read
         self._read += len(items)

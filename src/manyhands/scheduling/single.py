@@ -34,6 +34,17 @@ def send(function: Decorated, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
         args: positional arguments.
         kwargs: keyword arguments.
     """
+    cache = function._cache()
+    if cache is None:
+        future = _send(function, args, kwargs)
+    else:
+        from manyhands.scheduling.joining import join
+
+        future = join(function, cache, args, kwargs, lambda: _send(function, args, kwargs))
+    return _answered(future, function, args, kwargs)
+
+
+def _send(function: Decorated, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
     settings = function.settings
     shipped = function._shipped()
     if getattr(function, "_generates", False):
@@ -46,7 +57,7 @@ def send(function: Decorated, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
     with _connecting() as streams:
         named = _numbered(function, kwargs)
         packed = pack_task(
-            shipped, args, named, settings.initializer, future, function.__wrapped__, backend.way,
+            shipped, args, named, settings.initializer, future, function._plain(), backend.way,
             submissions.pool,
         )  # fmt: skip
     if packed is not None:
@@ -62,7 +73,7 @@ def send(function: Decorated, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
         submissions.submit(task)
         if settings.deadline is not None:
             submissions.expire(task, settings.deadline)
-    return _answered(future, function, args, kwargs)
+    return future
 
 
 def _numbered(function: Decorated, kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -84,12 +95,12 @@ def _run_here(function: Decorated, args: tuple[Any, ...], kwargs: dict[str, Any]
 def _run_alone(function: Decorated, args: tuple[Any, ...], kwargs: dict[str, Any], index: int) -> Any:
     options = function.settings
     if options.seed is None and not options.context:
-        return function.__wrapped__(*args, **kwargs)
+        return function._function(*args, **kwargs)
     from manyhands.engine.ways import of
 
     way = of(options)
     assert way is not None
-    call, close = way.here(lambda _: function.__wrapped__(*args, **kwargs), index)
+    call, close = way.here(lambda _: function._function(*args, **kwargs), index)
     try:
         return call(None)
     finally:
@@ -187,7 +198,8 @@ def end(future: Future[Any]) -> None:
     Args:
         future: of ``send``.
     """
-    future = getattr(future, "source", None) or future
+    while getattr(future, "source", None) is not None:
+        future = future.source  # type: ignore[attr-defined]
     submissions = getattr(future, "submissions", None)
     if not future.cancel() and submissions is not None:
         submissions.end(future)
@@ -315,7 +327,7 @@ def _dedicated(function: Decorated, shipped: Any, args: tuple[Any, ...], kwargs:
             _numbered(function, kwargs),
             settings.initializer,
             failed,
-            function.__wrapped__,
+            function._plain(),
             backend.way,
             pool,
         )

@@ -7,10 +7,15 @@ from collections.abc import Sequence
 from itertools import islice
 from time import perf_counter
 
+from manyhands.scheduling.ledger import Ledger
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
+
+    from manyhands.scheduling.job import Job
+    from manyhands.scheduling.policy import Policy
 
 #: Of these, any thread may take items: indexing them runs nobody's code.
 PLAIN = (list, tuple, range)
@@ -26,17 +31,17 @@ class Tail(Sequence):  # type: ignore[type-arg]
 
     def __init__(self, whole: Sequence[Any], start: int) -> None:
         self._whole = whole
-        self._start = start
+        self.start = start
 
     def __len__(self) -> int:
-        return len(self._whole) - self._start
+        return len(self._whole) - self.start
 
     def __getitem__(self, place: Any) -> Any:
-        return self._whole[self._start :][place]
+        return self._whole[self.start :][place]
 
     def __iter__(self) -> Any:
         iterator = iter(self._whole)
-        iterator.__setstate__(self._start)  # type: ignore[attr-defined]
+        iterator.__setstate__(self.start)  # type: ignore[attr-defined]
         return iterator
 
 
@@ -56,7 +61,7 @@ class Source:
     """
 
     def __init__(self, iterables: Sequence[Iterable[Any]], *, star: bool = False) -> None:
-        self._star = star
+        self.star = star
         self.sequence: Sequence[Any] | None = None
         self.total: int | None = None
         self.position = 0  # the index of the next item to hand out
@@ -86,6 +91,20 @@ class Source:
 
     #: The results of some items may be there already: then ``restore`` is asked, before tasks are begun.
     restores = False
+
+    #: The items that are taken follow each other, and their indexes are those of the input.
+    direct = True
+
+    def ledger(self, job: Job, policy: Policy | None, *, ordered: bool, counts: bool) -> Ledger:
+        """Return a ledger for the tasks of this input; arguments as ``Ledger``."""
+        return Ledger(job, policy, ordered=ordered, counts=counts)
+
+    def here(self, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """Return what to call in this process with the items that were taken last, in place of the function."""
+        return function
+
+    def engage(self) -> None:
+        """Workers take part from now on."""
 
     def begin(self, put: Callable[[int, list[Any]], object]) -> None:
         """The call begins.
@@ -134,7 +153,7 @@ class Source:
             return index, items[:count]
         index = self.position
         if self.sequence is not None:
-            if index + count >= self.total and pull and not self._star and type(self.sequence) is not range:  # type: ignore[operator]
+            if index + count >= self.total and pull and not self.star and type(self.sequence) is not range:  # type: ignore[operator]
                 found: Sequence[Any] = Tail(self.sequence, index)
             else:
                 found = self.sequence[index : index + count]
@@ -143,7 +162,7 @@ class Source:
                 self._pull(count - len(self._pulled))
             found = [self._pulled.popleft() for _ in range(min(count, len(self._pulled)))]
         self.position += len(found)
-        return index, [_arguments(item) for item in found] if self._star else found
+        return index, [_arguments(item) for item in found] if self.star else found
 
     def take_rest(self) -> list[tuple[int, Any]]:
         """Hand out all that can be had without asking an iterator, index and item; nothing comes after it."""
@@ -162,6 +181,10 @@ class Source:
         while len(self._pulled) < count and not self.exhausted and perf_counter() - start < patience:
             self._pull(min(burst, count - len(self._pulled)))
             burst *= 2  # as many again take about as long again
+
+    def waiting(self) -> int:
+        """How many tasks have been read and are not handed out."""
+        return self.given_back()
 
     def at_hand(self) -> int:
         """How many items can be taken without asking an iterator for them."""

@@ -18,6 +18,7 @@ import marshal
 import sys
 from _pickle import dumps as pickle
 from _pickle import loads
+from _weakrefset import WeakSet
 from itertools import chain
 
 TYPE_CHECKING = False
@@ -179,6 +180,7 @@ def _by_value_pickler() -> Any:
     import types
     from collections import ChainMap
     from contextvars import ContextVar
+    from functools import _lru_cache_wrapper
     from io import TextIOWrapper
 
     import cloudpickle
@@ -204,6 +206,8 @@ def _by_value_pickler() -> Any:
         def reducer_override(self, obj: Any) -> Any:
             if lazy is not None and isinstance(obj, lazy):
                 return _itself, (obj.resolve(),)
+            if isinstance(obj, _lru_cache_wrapper) and named(obj) is not obj:  # by itself, it is but a name
+                return _cached, (obj.__wrapped__, obj.cache_parameters())
             if not isinstance(obj, type):
                 return super().reducer_override(obj)
             if self.book is not None and obj in self.book:
@@ -275,6 +279,19 @@ def _keep_view(view: memoryview) -> Any:
 
         return memoryview, (PickleBuffer(view),)
     return memoryview, ((bytes if view.readonly else bytearray)(view),)
+
+
+#: Functions with an ``lru_cache`` that have come here by value.
+arrived: WeakSet[Any] = WeakSet()
+
+
+def _cached(function: Any, parameters: dict[str, Any]) -> Any:
+    """A function with an ``lru_cache`` that travels by value arrives with an empty one."""
+    from functools import lru_cache
+
+    made = lru_cache(**parameters)(function)
+    arrived.add(made)
+    return made
 
 
 def _itself(obj: Any) -> Any:

@@ -1,0 +1,442 @@
+"""The one cache of a function that has an ``lru_cache``: noticed, kept in the caller's process, fed with what workers compute.
+
+A function with ``functools.lru_cache`` that moved to processes as it is would have a cache in each of them: every key computed
+once per process, and figures that nobody sees. So the cache is taken out. What a worker runs is the function *inside* of it
+(``bare``); the caller has an ``lru_cache`` like it, with the same ``maxsize`` and ``typed``, and all calls go through that one::
+
+    f(x) ─────────────────────> lru_cache ──miss──> the function inside, here
+    results, in their order ──> lru_cache ──miss──> "what the worker has computed"   (Cache.answered)
+
+That second line is what makes the figures those of the loop: when results are handed out, each call is made once more, to the
+real ``lru_cache`` and in the order of the loop; where it misses it is given the answer instead of computing it. So hits, misses,
+evictions and the order of use come from the one implementation that decides what is right, and direct calls are as quick as ever.
+
+What the cache knows is looked up without touching it (to look it up through the cache would change the order of use). It shows
+its table to the garbage collector, and so to ``gc.get_referents``, the oldest entry first. ``readable`` tries that once; where
+it does not work, answers of earlier calls are computed again, and nothing else is different.
+
+``decorated`` asks for caches, ``scheduling.caching`` has what a call does with one.
+"""
+
+from __future__ import annotations
+
+import _thread
+import functools
+import gc
+import os
+import weakref
+from itertools import chain
+from types import MethodType
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import Any
+
+    Answer = Callable[[tuple[Any, ...], dict[str, Any]], Any]
+
+#: No value.
+MISSING: Any = object()
+#: Single arguments of these types are their own keys, as for ``lru_cache``.
+FAST = frozenset({int, str})
+#: What ``lru_cache`` makes of a function.
+Wrapper: Any = functools._lru_cache_wrapper
+
+
+class Missing(Exception):  # noqa: N818 - nothing has gone wrong
+    """The cache has no answer, and was not to compute one."""
+
+
+class Cache:
+    """The one cache of a function, in this process.
+
+    Args:
+        root: the function as it was decorated, not bound to anything.
+        original: the ``lru_cache`` that is found in it.
+
+    Example:
+        >>> @functools.lru_cache(maxsize=2)
+        ... def double(x):
+        ...     return 2 * x
+        >>> cache = Cache(double, double)
+        >>> cache.lru(3), cache.lru(3), cache.info().hits
+        (6, 6, 1)
+    """
+
+    def __init__(self, root: Any, original: Any) -> None:
+        parameters = original.cache_parameters()
+        self.maxsize: int | None = parameters["maxsize"]
+        self.typed: bool = parameters["typed"]
+        self.inner: Any = original.__wrapped__ if root is original else root
+        #: How often it was emptied: workers that hear of it empty what they have, too.
+        self.generation = 0
+        #: Single calls that are under way, by key, with those that wait for the same.
+        self.flying: dict[Any, list[Any]] = {}
+        self.lock = _thread.RLock()
+        self._answers: dict[int, Answer] = {}  # of threads that have answers to give
+        self._answered = self._probed = (
+            0  # misses that computed nothing here; those that are no misses at all
+        )
+        self._computed: dict[int, int] = {}  # in other processes, by their ids
+        inner, answers, me = self.inner, self._answers, _thread.get_ident
+
+        def compute(*args: Any, **kwargs: Any) -> Any:
+            if answers and me() in answers:
+                return answers[me()](args, kwargs)
+            return inner(*args, **kwargs)
+
+        _all.add(self)
+        #: What calls go through.
+        self.lru: Any = functools.lru_cache(self.maxsize, self.typed)(functools.wraps(self.inner)(compute))
+
+    # figures
+
+    def info(self) -> Any:
+        """Return hits, misses, maxsize and size, as ``lru_cache`` shows them."""
+        found = self.lru.cache_info()
+        return type(found)(found.hits, max(0, found.misses - self._probed), self.maxsize, found.currsize)
+
+    def computed(self) -> dict[int, int]:
+        """Return how often each process has really run the function, by process id."""
+        with self.lock:
+            found, me = dict(self._computed), os.getpid()
+            here = self.lru.cache_info().misses - self._probed - self._answered + found.pop(me, 0)
+            return {me: here, **found} if here > 0 else found
+
+    def ran(self, process: int, count: int) -> None:
+        """So many answers were computed in a process."""
+        with self.lock:
+            self._computed[process] = self._computed.get(process, 0) + count
+
+    def clear(self) -> None:
+        """Forget everything, here and in workers."""
+        with self.lock:
+            self.generation += 1
+            self.lru.cache_clear()
+            self._answered = self._probed = 0
+            self._computed.clear()
+
+    # answers
+
+    def answered(self, answer: Answer, run: Callable[[], Any], *, probe: bool = False) -> Any:
+        """Make calls to the cache in which misses are answered instead of computed.
+
+        Args:
+            answer: gives the answer of a miss, or raises what the function did.
+            run: makes the calls, in this thread.
+            probe: a miss is none; the answer raises ``Missing``.
+        """
+        ident, count = _thread.get_ident(), 0
+
+        def counted(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            nonlocal count
+            count += 1
+            return answer(args, kwargs)
+
+        before = self._answers.get(ident)
+        self._answers[ident] = counted
+        try:
+            return run()
+        finally:
+            if before is None:
+                del self._answers[ident]
+            else:
+                self._answers[ident] = before
+            if count:
+                with self.lock:
+                    if probe:
+                        self._probed += count
+                    else:
+                        self._answered += count
+
+    def ask(self, call: Callable[[], Any]) -> Any:
+        """Return what a call gives if the cache has it, else ``MISSING``; a hit counts, a miss does not."""
+        try:
+            return self.answered(_refuse, call, probe=True)
+        except Missing:
+            return MISSING
+
+    def tell(self, value: Any, call: Callable[..., Any], *args: Any) -> Any:
+        """Make a call whose answer is there already.
+
+        Args:
+            value: the answer.
+            call: makes the call to the cache.
+            *args: its arguments.
+        """
+        answers, ident = self._answers, _thread.get_ident()
+        before = answers.get(ident)
+
+        def answer(*_: Any) -> Any:
+            with self.lock:
+                self._answered += 1
+            return value
+
+        answers[ident] = answer
+        try:
+            return call(*args)
+        finally:
+            if before is None:
+                del answers[ident]
+            else:
+                answers[ident] = before
+
+    def tell_failed(self, call: Callable[[], Any]) -> None:
+        """Make a call that has failed: a miss, and nothing to keep."""
+        try:
+            self.answered(_refuse, call)
+        except Exception:  # Missing, or what lru_cache itself says of the arguments
+            pass
+
+    def known(self) -> dict[Any, Any]:
+        """Return what the cache knows, by key, the oldest first; without a ``maxsize`` its own table: not to be changed."""
+        return _table(self.lru)[0] if self.maxsize != 0 and readable() else {}
+
+    def sent(self, function: Any) -> Any:
+        """Return what goes to workers in place of a function: it arrives there without its ``lru_cache``.
+
+        Args:
+            function: what a worker finds by name, or the function itself.
+        """
+        from manyhands.transport.serialize import named
+
+        found = named(function)
+        if found is function or isinstance(function, MethodType):
+            return Bare(function, self.generation)
+        return bare(function)
+
+    # keys
+
+    def key(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Return the key of a call, equal for the calls for which ``lru_cache`` finds the same entry.
+
+        Source: ``lru_cache_make_key`` in CPython's ``Modules/_functoolsmodule.c``.
+
+        Args:
+            args: positional arguments.
+            kwargs: keyword arguments, in their order.
+        """
+        if not kwargs and not self.typed:
+            return args[0] if len(args) == 1 and type(args[0]) in FAST else args
+        key = (*args, mark(), *chain.from_iterable(kwargs.items())) if kwargs else args
+        return (*key, *map(type, args), *map(type, kwargs.values())) if self.typed else key
+
+    def keys(
+        self, items: Sequence[Any], before: tuple[Any, ...], constants: dict[str, Any], shape: int
+    ) -> Iterator[Any]:
+        """Yield the key of each item of a call; in place of one that has none, an ``Unhashable``.
+
+        Args:
+            items: the items.
+            before: what comes before them: the instance of a method.
+            constants: keywords that are the same for all.
+            shape: 0: an item is an argument, 1: a tuple of arguments.
+        """
+        if self.typed or shape or before:
+            for item in items:
+                try:
+                    yield self.key((*before, *item) if shape else (*before, item), constants)
+                except Exception as error:  # an item of starmap that is none
+                    yield Unhashable(error)
+        elif constants:
+            after = (mark(), *chain.from_iterable(constants.items()))
+            for item in items:
+                yield (item, *after)
+        else:
+            yield from [item if type(item) in FAST else (item,) for item in items]
+
+
+class Unhashable:
+    """Stands for the key of arguments that have none.
+
+    Args:
+        error: what they raise.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def __hash__(self) -> int:
+        raise self.error
+
+
+def _refuse(*_: Any) -> Any:
+    raise Missing
+
+
+def _table(lru: Any) -> tuple[dict[Any, Any], Any]:
+    """What an ``lru_cache`` knows, and what it puts between arguments and keywords; LookupError where that cannot be seen."""
+    found = gc.get_referents(lru)
+    for place in range(len(found) - 1, 0, -1):
+        if found[place] is lru.__wrapped__ and type(found[place - 1]) is dict:
+            break
+    else:
+        raise LookupError
+    table, links = found[place - 1], found[1 : place - 1]
+    if lru.cache_parameters()["maxsize"] is not None:
+        table = dict(zip(links[0::3], links[1::3], strict=True))  # key, value, the type of the link
+    return table, found[place + 1]
+
+
+def entries(lru: Any) -> list[Any]:
+    """Return the keys that an ``lru_cache`` has entries of; with ``"**"`` where it marks the beginning of keywords.
+
+    Args:
+        lru: the function with the cache.
+    """
+    if not readable() or lru.cache_parameters()["maxsize"] == 0:
+        return []
+    keys = list(_table(lru)[0])
+    return [
+        tuple("**" if part is mark() else part for part in key) if type(key) is tuple else key for key in keys
+    ]
+
+
+@functools.cache
+def readable() -> bool:
+    """Tell whether this Python shows what an ``lru_cache`` knows."""
+
+    def same(*args: Any, **kwargs: Any) -> Any:
+        return args, kwargs
+
+    one, two = object(), object()
+    expected: dict[Any, Any] = {1: ((1,), {}), "a": (("a",), {}), (one, two): ((one, two), {})}
+    try:
+        for maxsize in (None, 3):
+            lru = functools.lru_cache(maxsize)(same)
+            for key in (2, *expected, 1, *expected) if maxsize else expected:
+                lru(*key) if isinstance(key, tuple) else lru(key)
+            if _table(lru)[0] != expected:
+                return False
+    except Exception:
+        return False
+    return True
+
+
+@functools.cache
+def mark() -> Any:
+    """Return what ``lru_cache`` puts between arguments and keywords in its keys."""
+    lru = functools.lru_cache(None)(lambda *_, **__: None)
+    return _table(lru)[1] if readable() else object()
+
+
+# functions
+
+
+def root_of(function: Any) -> Any:
+    """Return a function without what binds it."""
+    return (
+        root_of(function.__func__)
+        if isinstance(function, (MethodType, staticmethod, classmethod))
+        else function
+    )
+
+
+def find(function: Any) -> Any:
+    """Return the ``lru_cache`` that a function has, at the top or under other decorators, or None.
+
+    Example:
+        >>> find(functools.partial(functools.cache(abs))) is not None, find(abs)
+        (True, None)
+    """
+    for _ in range(100):
+        if isinstance(function, Wrapper) or function is None:
+            return function
+        if isinstance(function, (MethodType, staticmethod, classmethod)):
+            function = function.__func__
+        elif isinstance(function, functools.partial):
+            function = function.func
+        else:
+            try:
+                function = vars(function).get("__wrapped__")
+            except TypeError:
+                return None
+    return None
+
+
+_caches: weakref.WeakKeyDictionary[Any, Cache] = weakref.WeakKeyDictionary()
+_all: weakref.WeakSet[Cache] = weakref.WeakSet()
+_lock = _thread.allocate_lock()
+
+
+def cache_of(function: Any) -> Cache | None:
+    """Return the cache of a function that has an ``lru_cache``, or None; the same one for the same ``lru_cache``."""
+    original = find(function)
+    if original is None:
+        return None
+    root = root_of(function)
+    if root is not original:
+        return Cache(root, original)
+    with _lock:
+        cache = _caches.get(original)
+        if cache is None:
+            cache = _caches[original] = Cache(root, original)
+        return cache
+
+
+def through(cache: Cache, function: Any) -> Any:
+    """Return what to call in place of a function: its cache, bound to what it is bound to."""
+    return _bound(function, cache.lru)
+
+
+def bare(function: Any) -> Any:
+    """Return a function without its ``lru_cache``, where that is at the top; bound to what it is bound to."""
+    root = root_of(getattr(function, "__manyhands__", function))
+    return _bound(
+        getattr(function, "__manyhands__", function), root.__wrapped__ if isinstance(root, Wrapper) else root
+    )
+
+
+def _bound(function: Any, to_bind: Any) -> Any:
+    if isinstance(function, MethodType):
+        return MethodType(to_bind, function.__self__)
+    return function if isinstance(function, classmethod) else to_bind
+
+
+class Bare:
+    """What is sent in place of a function: it arrives without its ``lru_cache``.
+
+    Args:
+        function: what a worker finds by name, or the function itself.
+        generation: of the cache.
+    """
+
+    def __init__(self, function: Any, generation: int) -> None:
+        self.referred = function
+        self._generation = generation
+        self.__qualname__ = getattr(function, "__qualname__", type(function).__name__)
+
+    @property
+    def __manyhands__(self) -> Any:
+        return bare(self.referred)
+
+    def __reduce__(self) -> Any:
+        return _arrived, (self.referred, self._generation)
+
+
+_generations: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
+
+
+def _arrived(function: Any, generation: int) -> Bare:
+    """In a worker. What has gathered here, in calls that tasks have made, goes when the caller's cache was emptied."""
+    original = find(getattr(function, "__manyhands__", function))
+    if original is not None and _generations.get(original, 0) != generation:
+        _generations[original] = generation
+        original.cache_clear()
+        cache = _caches.get(original)
+        if cache is not None:
+            cache.lru.cache_clear()
+    return Bare(function, generation)
+
+
+def _after_fork_in_child() -> None:
+    global _lock
+    _lock = _thread.allocate_lock()
+    for cache in list(_all):
+        cache.lock = _thread.RLock()
+        cache._answers.clear()
+        cache.flying.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
