@@ -381,6 +381,15 @@ def run_program(tmp_path: Path) -> Program:
 
 
 @pytest.fixture(autouse=True)
+def no_task_left() -> Iterator[None]:
+    """After a test nothing in this thread is taken for a task any more, whose additions to accumulators would be its own."""
+    yield
+    from manyhands.transport import tally
+
+    assert (tally.running.parts, tally.in_worker) == (None, None)
+
+
+@pytest.fixture(autouse=True)
 def no_tblib(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """As if ``tblib`` were not installed here, unless the test asks for it: tracebacks arrive as text."""
     if request.node.get_closest_marker("tblib") is None:

@@ -241,7 +241,7 @@ def test_tasks_that_last_about_as_long_as_they_may_are_done_or_too_late_and_none
         on_error="collect",
         deadline=PATIENCE,
     )
-    items = [limit + chance.uniform(-0.0005, 0.0005) for _ in range(80)]
+    items = [limit + chance.uniform(-0.0005, 0.0005) for _ in range(40)]
     for item, result in zip(items, function.map(items), strict=True):
         if isinstance(result, Failure):
             assert isinstance(result.exception, TaskTimeoutError)
