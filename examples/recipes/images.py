@@ -10,7 +10,7 @@ from manyhands import accumulator, parallel_map, share, shared_state
 from manyhands.shared import Array
 
 
-def crops(photo: Any, size: int = 192, step: int = 32) -> Any:
+def crops(photo: Any, size: int = 224, step: int = 32) -> Any:
     """Overlapping squares of a photo."""
     windows = np.lib.stride_tricks.sliding_window_view(photo, (size, size, 3))
     return windows[::step, ::step, 0].reshape(-1, size, size, 3)
@@ -52,7 +52,7 @@ print("edges:", edges.shape, "strongest image:", int(edges.sum(axis=(1, 2)).argm
 print("flat, of 1000 pixels:", int(1000 * histogram[:4].sum() / histogram.sum()))
 
 
-# Images that are nowhere else go as they are: one copy in, one out. The results are arrays of their own.
+# Without shared arrays there is nothing to prepare: each image is copied once, on its way to a worker.
 @parallel_map(max_workers=2)
 def developed(image: Any) -> Any:
     return edge_strength(image).astype("uint8")

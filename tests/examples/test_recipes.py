@@ -154,7 +154,7 @@ def test_each_key_is_computed_once_and_the_file_has_it_later(run_program: Progra
 
 def test_edges_of_images_and_their_histogram_are_those_of_the_loop(run_program: Program) -> None:
     said = run("images", run_program)
-    assert re.fullmatch(r"images: \(\d{3}, 192, 192, 3\) uint8", said[0])
+    assert re.fullmatch(r"images: \(\d{3}, 224, 224, 3\) uint8", said[0])
     assert said[-2:] == ["the same as the loop: True", "the histogram as well: True"]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from skimage import data
 
 
-def crops(photo: Any, size: int = 192, step: int = 32) -> Any:
+def crops(photo: Any, size: int = 224, step: int = 32) -> Any:
     """Overlapping squares of a photo."""
     windows = np.lib.stride_tricks.sliding_window_view(photo, (size, size, 3))
     return windows[::step, ::step, 0].reshape(-1, size, size, 3)
