@@ -24,6 +24,7 @@ from manyhands.engine.talking import (
 )
 from manyhands.transport.arena import size_of
 from manyhands.transport.frames import each, join
+from manyhands.transport.mapped import is_parcel
 from manyhands.transport.serialize import dumps, loads
 
 TYPE_CHECKING = False
@@ -271,7 +272,7 @@ class Inlet:
 
                     raise unpack(message.body)
         item = self._items.popleft()
-        self._used_bytes += len(item)
+        self._used_bytes += weight(item)
         if not self._over:
             self._ask(conversations())
         return loads(item)
@@ -289,6 +290,12 @@ class Inlet:
             self._over = True
             self._items.clear()
             conversations().say(self._port, CLOSE)
+
+
+def weight(item: memoryview) -> int:
+    """How much an item counts of what may be on its way, bytes; one that is in shared memory is asked to be followed at once."""
+    small = len(item)
+    return REFILL_BYTES if 64 < small < 4096 and is_parcel(item) else small
 
 
 class Started:

@@ -20,7 +20,7 @@ from queue import SimpleQueue
 from typing import Generic, TypeVar
 
 from manyhands.engine.interrupts import take
-from manyhands.engine.ports import REFILL, REFILL_BYTES, Inlet
+from manyhands.engine.ports import REFILL, REFILL_BYTES, Inlet, weight
 from manyhands.engine.talking import CLOSE, END, ERROR, IN, ITEMS, OUT, WANT
 from manyhands.transport.errors import pack
 from manyhands.transport.frames import each, join
@@ -209,7 +209,7 @@ class TaskStream(Generic[T]):
             raise StopIteration(what.result())
         item = self._items.popleft()
         self._used += 1
-        self._used_bytes += len(item)
+        self._used_bytes += weight(item)
         if self._used >= max(1, self._producer.ahead * REFILL) or self._used_bytes >= REFILL_BYTES:
             self._producer.task.talks.check_wait()  # in a forked child, a lock that is taken next may never be free
             self._producer.want(self._used)
