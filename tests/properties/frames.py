@@ -6,6 +6,7 @@ the process of the tests. The functions are those of a script, and travel by val
 
 from __future__ import annotations
 
+import pickle
 import sys
 from importlib import import_module
 from typing import Any
@@ -134,7 +135,8 @@ def as_constant_and_in_a_closure(frame: Any) -> None:
 @given(frame=frames.filter(len))
 def what_a_task_changes_nobody_else_sees(frame: Any) -> None:
     before = frame.copy(deep=True)
-    wanted = changed(frame.copy(deep=True))
+    # Not of a copy: when pandas 3 comes out of a pickle, an index and the column that it was made of change together.
+    wanted = changed(pickle.loads(pickle.dumps(frame, 5)))
     for back in parallel_map(changed, **options).map([frame] * 3):
         check(back, wanted)
     check(frame, before)
