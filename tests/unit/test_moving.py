@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from manyhands.engine.moving import SOON, WORTH_MOVING, cut, look_again, work_left, worth_moving
 from tests.unit.simulation import Machine, Simulation, Work
 
-seconds = st.floats(0, 1e4)
+seconds = st.just(0.0) | st.floats(1e-9, 1e4)
 counts = st.integers(0, 10**6)
 
 
