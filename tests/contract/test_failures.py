@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import time
 import traceback
@@ -264,3 +265,32 @@ def slow_first(x: int) -> float:
     """The first one fails, when most of the others are done."""
     time.sleep(0.4 if x == 0 else 0.001)
     return 1 / x
+
+
+def wait_or_fail(x: int) -> int:
+    if x == 1:
+        time.sleep(0.01)
+    if x == 2:
+        raise LookupError(x)
+    return x
+
+
+def cached_wait_or_fail(x: tuple[int, int]) -> int:
+    return wait_or_fail(x[1])
+
+
+def test_what_comes_before_a_failure_is_run_even_if_it_had_been_put_off(backend_way: Way) -> None:
+    """The caller puts the rest of its batch off when a task takes its time, and a worker may fail on a later item first."""
+    items = [0, 1, 1, 0, 0, 2, 0, 0]
+    for function, given in (
+        (wait_or_fail, items),
+        (functools.cache(cached_wait_or_fail), list(enumerate(items))),
+    ):
+        for _ in range(4):
+            called = backend_way(function)
+            with pytest.raises(LookupError):
+                called.map(given)
+            found: list[int] = []
+            with pytest.raises(LookupError):
+                collect(called.imap(iter(given)), found)
+            assert found == items[:5]

@@ -28,7 +28,7 @@ from __future__ import annotations
 import _thread
 import os
 from collections import deque
-from itertools import starmap
+from itertools import islice, starmap
 
 from manyhands.cache import MISSING, Missing, Unhashable, through
 from manyhands.scheduling.job import HERE, Job
@@ -254,6 +254,13 @@ class Filtered(Source):
             self._number += len(taken)
             self.records.update(enumerate(taken, number))
         return number, [record.item for record in taken]
+
+    def given_back(self) -> int:
+        return self.inner.given_back()
+
+    def first(self) -> int:
+        waiting = [*islice(self._ready, 1), *(self.records[number] for number, _ in self._back)]
+        return min([self.inner.first(), *(record.index for record in waiting)])
 
     def give_back(self, index: int, items: Sequence[Any]) -> None:
         if index in self.records:

@@ -147,7 +147,7 @@ class Call(Arriving):
 
     def _runs_here(self) -> bool:
         """Decide whether the caller's thread runs the next tasks itself."""
-        if self.ledger.failure is not None or self.source.drained() or self._blocked():
+        if self.source.drained() or self._blocked():
             return False
         if self.backend is None:
             return True

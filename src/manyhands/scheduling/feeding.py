@@ -80,7 +80,13 @@ class Feeding:
 
     def _free(self) -> int:
         """How many tasks may begin. Those that were read already are not held back: others may be waiting for them."""
-        return max(self.source.waiting(), self._room() - (self.source.position - self.ledger.handed))
+        source = self.source
+        failure = self.ledger.failure
+        if (
+            failure is not None
+        ):  # it is raised when all before it are done, and some of these may have been given back
+            return (source.given_back() or 1) if source.first() < failure[0] else 0
+        return max(source.waiting(), self._room() - (source.position - self.ledger.handed))
 
     def _room(self) -> int:
         if self._window is not None:
@@ -125,7 +131,7 @@ class Feeding:
     def _feed(self, *, pull: bool) -> None:
         """Hand over chunks until the workers have enough; the lock is held."""
         line, source, planner = self._line, self.source, self.planner
-        if line is None or self.ledger.failure is not None:
+        if line is None:
             return
         enough = self.workers + 1 + self.workers // 8
         while line.outstanding() < enough and not source.drained():

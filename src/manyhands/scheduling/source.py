@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections import deque
 from collections.abc import Sequence
 from itertools import islice
+from operator import itemgetter
 from time import perf_counter
 
 from manyhands.scheduling.ledger import Ledger
@@ -195,9 +197,15 @@ class Source:
         """How many items were handed out before, and are to be again; nothing after them comes before them."""
         return sum(len(items) for _, items in self._returned)
 
+    def first(self) -> int:
+        """The index of the first item that is not handed out, or is to be again."""
+        return self._returned[0][0] if self._returned else self.position
+
     def give_back(self, index: int, items: Sequence[Any]) -> None:
         """Take items back that were handed out and not run."""
-        self._returned.append((index, list(items)))
+        insort(
+            self._returned, (index, list(items)), key=itemgetter(0)
+        )  # those that were first are first again
 
     def release(self) -> None:
         """Let go of the input: a generator that nobody else holds is closed now, not when the last task has ended."""
