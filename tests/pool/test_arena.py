@@ -443,3 +443,36 @@ def test_a_child_of_the_caller_leaves_the_results_on_their_way_alone(method: str
 def test_windows_do_not_count_against_a_limit_on_memory() -> None:
     call = parallel_map(pid_and, max_workers=1, memory_limit="300 MB")
     assert [last for _, last in call.map(filled(n, 2 * MEGABYTES) for n in range(40))] == list(range(40))
+
+
+def fork_a_reader(array: np.ndarray, path: str) -> None:
+    """A child keeps the argument, and says when it is let go what it has seen of it, first and last."""
+    if os.fork():
+        return
+    first = float(array.sum())
+    with open(path, "w") as file:
+        file.write(str(os.getpid()))
+    while os.path.exists(path):
+        os.sched_yield()
+    last = float(array.sum())
+    with open(path + ".seen", "w") as file:
+        file.write(f"{first} {last}")
+    os._exit(0)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_what_a_child_of_a_worker_has_stays_as_it_is_when_the_worker_has_gone(
+    method: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "there"
+    with ProcessPool(1, max_tasks_per_child=1, start_method=method) as pool:
+        pool.submit(fork_a_reader, np.ones(200_000), str(path)).result(PATIENCE)
+        for number in range(2, 12):  # in other workers, whose arguments need room
+            assert pool.submit(np.sum, np.full(200_000, float(number))).result(PATIENCE) == number * 200_000
+        while not path.exists():
+            os.sched_yield()
+        path.unlink()
+        seen = tmp_path / "there.seen"
+        while not seen.exists() or not seen.read_text():
+            os.sched_yield()
+        assert seen.read_text() == "200000.0 200000.0"

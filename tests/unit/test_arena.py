@@ -18,7 +18,7 @@ from manyhands.transport import arena as arenas
 from manyhands.transport import windows
 from manyhands.transport.arena import Arena, Frame, Peer, rounded
 from manyhands.transport.journal import SLOTS
-from manyhands.transport.mapped import Remote
+from manyhands.transport.mapped import KEPT, Remote
 from manyhands.transport.memory import create
 from manyhands.transport.serialize import THRESHOLD, Encoder, loads
 
@@ -162,7 +162,7 @@ def test_a_peer_that_is_gone_holds_nothing(ends: Ends) -> None:
     segment = frame.leases[0].segment
     del frame
     assert not segment.is_free()
-    ends.peer.gone = True
+    ends.peer.leave()
     assert segment.is_free()
     assert held
 
@@ -248,12 +248,14 @@ def test_a_forked_child_gives_nothing_back_and_sees_nothing_new(ends: Ends) -> N
             os._exit(0)
     os.waitpid(child, 0)
     assert os.read(reading, 1) == b"\1"
-    assert ends.returned[segment.slot] == 0
+    assert ends.returned[segment.slot] == KEPT
     other_held = ends.send(other)
     assert loads(other) == b"\2" * THRESHOLD
     assert other_held
     del view, held
     assert not segment.is_free()  # the child could have had it yet
+    ends.peer.leave()
+    assert not segment.is_free()
     for end in (reading, writing):
         os.close(end)
 

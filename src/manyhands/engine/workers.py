@@ -198,7 +198,7 @@ class WorkerHandle:
             self.channel.close()
         peer, remote = self.channel.peer, self.channel.remote
         if peer is not None:
-            peer.gone = True
+            peer.leave()
         if remote is not None:
             self.channel.remote = None
             remote.orphan()

@@ -33,7 +33,7 @@ from collections import deque
 from time import monotonic
 
 from manyhands.transport.journal import SLOTS
-from manyhands.transport.mapped import opened, rebuilt, taken
+from manyhands.transport.mapped import KEPT, opened, rebuilt, taken
 from manyhands.transport.memory import copy, map_range, punch, write_at
 from manyhands.transport.serialize import PROTOCOL, THRESHOLD
 
@@ -122,7 +122,8 @@ class Peer:
     def __init__(self, returned: memoryview) -> None:
         self._returned = returned
         self._sent: dict[int, int] = {}
-        self.gone = False
+        self._gone = False
+        self._kept: set[int] = set()
 
     def lend(self, leases: Iterable[Lease]) -> list[int]:
         """Count segments as sent; return what ``mapped.Remote.receive`` has to know of them."""
@@ -138,9 +139,14 @@ class Peer:
     def has_returned(self, slot: int) -> bool:
         """Tell whether it holds nothing of that slot any more."""
         try:
-            return self.gone or self._returned[slot] == self._sent[slot]
+            return slot not in self._kept if self._gone else self._returned[slot] == self._sent[slot]
         except ValueError:  # its table was closed this moment: it is gone
-            return True
+            return slot not in self._kept
+
+    def leave(self) -> None:
+        """It is gone, and so is what it held, but for what a child of it may have. Before its table is closed."""
+        self._kept = {slot for slot in list(self._sent) if self._returned[slot] == KEPT}
+        self._gone = True
 
 
 class Segment:

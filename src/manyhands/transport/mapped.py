@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 _remotes: dict[int, Any] = {}  # weak references, by token
 
 
+#: In a peer's table: a child of it may have the segment of that slot, for as long as it likes.
+KEPT = (1 << 64) - 1
+
+
 class Held:
     """A segment that this process was lent; gives it back when it dies."""
 
@@ -85,6 +89,7 @@ class Remote:
         self._back: deque[tuple[int, int]] = deque()
         self._lock = allocate_lock()
         self._dead = False  # its owner is gone
+        self._forked = False  # a child may have what was held at some time
         self._process = os.getpid()
         _remotes[token] = ref(self)
 
@@ -189,13 +194,23 @@ class Remote:
         self._dead, self._returned = True, None
         self._windows.clear()
         held = [each for each in (known() for known in list(self._live.values())) if each is not None]
-        if not held:
+        if not held or self._forked:
             return
         place = 0
         for each in sorted(held, key=lambda each: each.offset):
             self._punch(place, each.offset - place)
             place = each.offset + each.size
         self._punch(place, os.fstat(self.file).st_size - place)
+
+    def keep(self, held: Held) -> None:
+        """Never give a segment back: a child is about to have it, too."""
+        held.count = 0
+        self._forked = True
+        if self._returned is not None and self._process == os.getpid():
+            try:
+                self._returned[held.slot] = KEPT
+            except ValueError:  # the table is closed
+                pass
 
     def disown(self) -> None:
         """In a forked child, which is sent nothing."""
@@ -277,7 +292,7 @@ def _before_fork() -> None:
             for each in list(remote._live.values()):
                 held = each()
                 if held is not None:
-                    held.count = 0
+                    remote.keep(held)
 
 
 if hasattr(os, "register_at_fork"):
