@@ -492,6 +492,10 @@ class Log:
             self._write_anew()
         words = self.words
         numbers = words[SEATS : SEATS + 3 * self.seats : 3].tolist()
+        sizes = words[SEATS + 2 : SEATS + 3 * self.seats : 3].tolist()
+        # Counted anew: who was killed in the middle of adding an entry has left the sums as they were half-way.
+        words[LIVE] = self.seats - numbers.count(0)
+        words[USED] = sum(size for number, size in zip(numbers, sizes, strict=True) if number)
         if words[LIVE] < self.seats:
             return SEATS + 3 * numbers.index(0)
         used = words[SEATS + 1 : SEATS + 3 * self.seats : 3].tolist()
