@@ -188,6 +188,10 @@ def wait_for(future: Future[Any]) -> Any:
         return future.result()
     except BaseException:
         if not future.done():
+            # Loaded here, not in the loop thread when the worker has ended: what it loads evaluates strings, at which the
+            # interpreter forgets that Ctrl-C ends the program, and ends it with another exit code.
+            from manyhands.exceptions import WorkerCrashedError  # noqa: F401
+
             end(future)
         raise
 
