@@ -18,7 +18,7 @@ from manyhands.engine.worker import Run, Worker
 from manyhands.engine.workers import WorkerHandle
 from manyhands.exceptions import RemoteTraceback
 from manyhands.transport import channel as wire
-from manyhands.transport import errors, journal
+from manyhands.transport import errors, journal, tally
 from manyhands.transport.channel import BrokenChannel, Channel, Message, PoolChannel
 from manyhands.transport.journal import Journal
 from manyhands.transport.outcomes import FAILED, PLAIN, Outcomes, unplain
@@ -388,6 +388,8 @@ class Simulation:
             Run(self.worker, message).run()
         except Died:
             return False
+        finally:
+            tally.in_worker = None  # a real worker's goes with its process
         return True
 
     def outcomes(self) -> list[tuple[bool, Any]]:
