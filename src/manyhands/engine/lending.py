@@ -9,11 +9,11 @@ import os
 import sys
 from collections import deque
 
-from manyhands.engine.descriptors import away
 from manyhands.engine.mail import Mail
 from manyhands.engine.memory import available
 from manyhands.transport.arena import IDLE, Arena
 from manyhands.transport.constants import SECONDS, Constants
+from manyhands.transport.descriptors import away
 from manyhands.transport.memory import create
 
 TYPE_CHECKING = False

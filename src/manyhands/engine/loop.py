@@ -14,8 +14,8 @@ from _thread import get_ident
 from collections import deque
 from time import monotonic
 
-from manyhands.engine.descriptors import pair
 from manyhands.engine.interrupts import leave_to_main_thread
+from manyhands.transport.descriptors import pair
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ import os
 import sys
 
 from manyhands import _startup
-from manyhands.engine.descriptors import pair, pipe
 from manyhands.engine.fair import environment, prepare
+from manyhands.transport.descriptors import pair, pipe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

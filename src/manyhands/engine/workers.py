@@ -6,12 +6,12 @@ import os
 import sys
 from collections import OrderedDict
 
-from manyhands.engine.descriptors import away, kept_off, pair
 from manyhands.engine.worker import ASK_STACK, TIMED
 from manyhands.transport import channel as wire
 from manyhands.transport import journal
 from manyhands.transport.arena import Peer
 from manyhands.transport.channel import PoolChannel
+from manyhands.transport.descriptors import away, kept_off, pair
 from manyhands.transport.journal import Journal
 from manyhands.transport.mapped import Remote
 from manyhands.transport.outcomes import Outcomes

@@ -15,6 +15,7 @@ import os
 import sys
 
 from manyhands.exceptions import SharedStateError
+from manyhands.transport.descriptors import away, kept_off
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,11 +43,10 @@ class Nameless:
         origin: the process and the descriptor where it was found.
     """
 
-    __slots__ = ("_moved", "descriptor", "key", "origin", "size")
+    __slots__ = ("descriptor", "key", "origin", "size")
 
     def __init__(self, descriptor: int, size: int, origin: tuple[int, int] | None = None) -> None:
-        self.descriptor = _away(descriptor)
-        self._moved = self.descriptor != descriptor
+        self.descriptor = away(descriptor)
         status = os.fstat(self.descriptor)
         self.size = size
         self.key = (status.st_dev, status.st_ino)
@@ -90,15 +90,8 @@ class Nameless:
     def map(self) -> mmap.mmap:
         if sys.version_info >= (3, 13):
             return mmap.mmap(self.descriptor, self.size, offset=_PAGE, trackfd=False)
-        # It duplicates the descriptor, and that is to be none of the first three either.
-        taken: list[int] = []
-        try:
-            while self._moved and (not taken or taken[-1] <= 2):
-                taken.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+        with kept_off():
             return mmap.mmap(self.descriptor, self.size, offset=_PAGE)
-        finally:
-            for other in taken:
-                os.close(other)
 
     def grow(self, size: int) -> None:
         """Have at least so many bytes from the next ``map`` on; others may have made it as large already."""
@@ -217,18 +210,6 @@ elif hasattr(os, "memfd_create") and os.path.isdir("/proc/self/fd"):
     kind = Nameless
 else:
     kind = File
-
-
-def _away(descriptor: int) -> int:
-    """Return the descriptor, or one above 2 in its place: the first three are the standard streams' also when closed."""
-    if descriptor > 2:
-        return descriptor
-    import fcntl
-
-    try:
-        return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
-    finally:
-        os.close(descriptor)
 
 
 _folders: dict[int, str] = {}

@@ -1,7 +1,8 @@
 """Descriptors that keep off 0, 1 and 2.
 
 These belong to the standard streams even in a program that has closed them: whatever is written there in the belief that it
-is standard output would end up in a channel. Used by everything in ``engine`` that makes sockets and pipes.
+is standard output would end up in a channel. Used by everything in ``engine`` and ``shared`` that makes
+sockets, pipes and files in memory.
 """
 
 from __future__ import annotations
