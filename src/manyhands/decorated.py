@@ -10,6 +10,7 @@ import sys
 from itertools import count
 
 from manyhands import options as options_module
+from manyhands.naming import take_names
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -84,18 +85,7 @@ class Decorated:
             self._function = through(self._memory.cache, function)
         self._resolved: tuple[Options, Options] | None = None
         self._submitted = count()  # where there is a seed, for the random streams of single tasks
-        for name in (
-            "__module__",
-            "__name__",
-            "__qualname__",
-            "__doc__",
-            "__annotations__",
-            "__type_params__",
-        ):
-            try:
-                setattr(self, name, getattr(function, name))
-            except AttributeError:
-                pass
+        take_names(self, function)
         state = getattr(function, "__manyhands_state__", None)
         if state is not None:
             self.state = state

@@ -33,7 +33,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"transport"}),
     frozenset({"captured"}),
     frozenset({"options", "retries"}),
-    frozenset({"exceptions", "_version", "_startup"}),
+    frozenset({"exceptions", "naming", "_version", "_startup"}),
 )
 
 #: Second files of a module, apart from it only because they are dear to load: they count as that module.

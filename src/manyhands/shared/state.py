@@ -7,6 +7,7 @@ function with states is called with them as keywords, in whichever process it ru
 from __future__ import annotations
 
 from manyhands.exceptions import SharedStateError
+from manyhands.naming import take_names
 from manyhands.shared.identity import Field, attach, key_for, known, new
 from manyhands.transport import tally
 
@@ -142,18 +143,7 @@ class Stateful:
         self.__wrapped__ = function
         self.func = function
         self.state = self.__manyhands_state__ = States(states)
-        for name in (
-            "__module__",
-            "__name__",
-            "__qualname__",
-            "__doc__",
-            "__annotations__",
-            "__type_params__",
-        ):
-            try:
-                setattr(self, name, getattr(function, name))
-            except AttributeError:
-                pass
+        take_names(self, function)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.func(*args, **{**vars(self.state), **kwargs})
