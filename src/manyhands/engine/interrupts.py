@@ -99,13 +99,10 @@ def sleep(bells: list[LockType], over: Callable[[], bool], timeout: float | None
     bell = allocate_lock()
     bell.acquire()
     bells.append(bell)
-    if not over() and not bell.acquire(
-        timeout=LOOK_UP if timeout is None else min(max(0.0, timeout), LOOK_UP)
-    ):
-        if timeout is None:
-            bell.acquire()
-        elif timeout > LOOK_UP:
-            bell.acquire(timeout=min(timeout - LOOK_UP, TIMEOUT_MAX))
+    if not over():
+        for patience in _stages(None if timeout is None else max(0.0, timeout)):
+            if bell.acquire(timeout=-1 if patience is None else min(patience, TIMEOUT_MAX)):
+                break
     try:
         bells.remove(bell)
     except ValueError:  # it was rung
@@ -125,9 +122,19 @@ def take(inbox: SimpleQueue[Any], timeout: float | None = None) -> Any:
     """
     from queue import Empty
 
-    if timeout is None or timeout > LOOK_UP:
-        try:
-            return inbox.get(timeout=LOOK_UP)
-        except Empty:
-            timeout = None if timeout is None else timeout - LOOK_UP
-    return inbox.get(timeout=timeout)
+    first, *rest = _stages(timeout)
+    try:
+        return inbox.get(timeout=first)
+    except Empty:
+        if not rest:
+            raise
+    return inbox.get(timeout=rest[0])
+
+
+def _stages(timeout: float | None) -> tuple[float | None, ...]:
+    """How long to wait first, and, if that is not all, how long then: seconds, or None for ever."""
+    if timeout is None:
+        return LOOK_UP, None
+    if timeout <= LOOK_UP:
+        return (timeout,)
+    return LOOK_UP, timeout - LOOK_UP
