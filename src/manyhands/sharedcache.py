@@ -32,7 +32,7 @@ import sys
 import threading
 import weakref
 from hashlib import blake2b
-from itertools import chain
+from itertools import chain, compress
 from typing import NamedTuple
 
 from manyhands.cache import MISSING
@@ -50,7 +50,7 @@ FLIGHTS = 64
 #: So many processes have figures of their own.
 SLOTS = 512
 # The head of the log, in words of 8 bytes.
-GENERATION, END, TICK, LIVE, TAKEN, NUMBER, USED, TABLE = 0, 1, 2, 3, 4, 5, 6, 8
+GENERATION, END, TICK, LIVE, TAKEN, NUMBER, TABLE = 0, 1, 2, 3, 4, 5, 8
 COUNTS = TABLE + 2 * FLIGHTS  # two words for the digest of each key that is under way
 SEATS = COUNTS + 2 * SLOTS  # two words for each process: hits, misses
 HEAD = 32  # before each entry in the log: its number, its seat, and the sizes of its key and its value
@@ -180,7 +180,7 @@ class SharedCache:
         """
         log = self._log or self._shared()
         counts = log.words[COUNTS : COUNTS + 2 * SLOTS]
-        return Info(sum(counts[::2]), sum(counts[1::2]), self._maxsize, log.words[LIVE])
+        return Info(sum(counts[::2]), sum(counts[1::2]), self._maxsize, log.live())
 
     def cache_clear(self) -> None:
         """Forget everything, in all processes at once, and in the file.
@@ -423,6 +423,10 @@ class Log:
             self.memory.grow(room)
             self.words = memoryview(self.memory.map).cast("Q")
 
+    def live(self) -> int:
+        """How many entries there are; taken from the seats, where there are any, as a sum could be left half-way by a kill."""
+        return self.words[LIVE] if self.seats is None else self.seats - self._column(0).count(0)
+
     def seated(self, number: int, seat: int) -> bool:
         """Tell whether an entry of this generation is still there."""
         return self.seats is None or self.words[seat] == number
@@ -465,8 +469,8 @@ class Log:
         if self.seats is not None:
             words[TICK] = words[TICK] + 1
             words[seat], words[seat + 1], words[seat + 2] = number, words[TICK], len(key) + len(value) + HEAD
-            words[USED] += len(key) + len(value) + HEAD
-        words[LIVE] += 1
+        else:
+            words[LIVE] += 1
         return number, seat
 
     def _write(self, number: int, seat: int, key: bytes, value: bytes) -> None:
@@ -487,23 +491,19 @@ class Log:
 
     def _seat(self) -> int:
         """Return a free seat, that of the entry that was not used for the longest time if there is no other."""
-        assert self.seats is not None
-        if self.words[END] - self.start > 2 * self.words[USED] + WASTE:
+        numbers, uses, sizes = (self._column(place) for place in range(3))
+        if self.words[END] - self.start > 2 * sum(compress(sizes, numbers)) + WASTE:
             self._write_anew()
-        words = self.words
-        numbers = words[SEATS : SEATS + 3 * self.seats : 3].tolist()
-        sizes = words[SEATS + 2 : SEATS + 3 * self.seats : 3].tolist()
-        # Counted anew: who was killed in the middle of adding an entry has left the sums as they were half-way.
-        words[LIVE] = self.seats - numbers.count(0)
-        words[USED] = sum(size for number, size in zip(numbers, sizes, strict=True) if number)
-        if words[LIVE] < self.seats:
+        if 0 in numbers:
             return SEATS + 3 * numbers.index(0)
-        used = words[SEATS + 1 : SEATS + 3 * self.seats : 3].tolist()
-        seat = SEATS + 3 * used.index(min(used))
-        words[LIVE] -= 1
-        words[USED] -= words[seat + 2]
-        words[seat] = 0
+        seat = SEATS + 3 * uses.index(min(uses))
+        self.words[seat] = 0
         return seat
+
+    def _column(self, place: int) -> list[int]:
+        """What all seats have in that place: the number of the entry, 0 where there is none; when it was used; its size."""
+        assert self.seats is not None
+        return self.words[SEATS + place : SEATS + 3 * self.seats : 3].tolist()
 
     def _write_anew(self) -> None:
         """Leave out the entries that were evicted."""
@@ -521,7 +521,7 @@ class Log:
         words = self.words
         words[GENERATION] += 1  # first: nobody takes what comes now for what was there
         words[END] = self.start
-        words[LIVE] = words[USED] = 0
+        words[LIVE] = 0
         for seat in range(SEATS, SEATS + 3 * (self.seats or 0), 3):
             words[seat] = 0
 
