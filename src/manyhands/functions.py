@@ -293,12 +293,8 @@ class ParallelFunction(Decorated, Generic[P, R]):
         if settings.backend == "threads":
             from manyhands.backends.threads import executor
 
-            cache, plain, threads = self._cache(), self._plain(), executor(settings)
-            if cache is None:
-                return threads.submit(plain, *args, **kwargs)
-            from manyhands.scheduling.joining import join
-
-            return join(self, cache, args, kwargs, lambda: threads.submit(plain, *args, **kwargs))
+            plain, threads = self._plain(), executor(settings)
+            return single.joined(self, args, kwargs, lambda: threads.submit(plain, *args, **kwargs))
         return single.send(self, args, kwargs)
 
     if TYPE_CHECKING:

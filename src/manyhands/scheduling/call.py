@@ -143,7 +143,7 @@ class Call(Arriving):
     def _restore(self) -> bool:
         """Take results from the checkpoint, before anybody is asked to work; tells whether there may be more."""
         with self._lock:
-            return self.source.restore(self._room() - (self.source.position - self.ledger.handed))
+            return self.source.restore(self._unfilled())
 
     def _runs_here(self) -> bool:
         """Decide whether the caller's thread runs the next tasks itself."""

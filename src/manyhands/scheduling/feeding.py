@@ -86,7 +86,11 @@ class Feeding:
             failure is not None
         ):  # it is raised when all before it are done, and some of these may have been given back
             return (source.given_back() or 1) if source.first() < failure[0] else 0
-        return max(source.waiting(), self._room() - (source.position - self.ledger.handed))
+        return max(source.waiting(), self._unfilled())
+
+    def _unfilled(self) -> int:
+        """How many more items may be read than results were taken."""
+        return self._room() - (self.source.position - self.ledger.handed)
 
     def _room(self) -> int:
         if self._window is not None:

@@ -34,14 +34,27 @@ def send(function: Decorated, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
         args: positional arguments.
         kwargs: keyword arguments.
     """
+    future = joined(function, args, kwargs, lambda: _send(function, args, kwargs))
+    return _answered(future, function, args, kwargs)
+
+
+def joined(
+    function: Decorated, args: tuple[Any, ...], kwargs: dict[str, Any], begin: Callable[[], Future[Any]]
+) -> Future[Any]:
+    """Begin one call; one of a function with a cache goes through that, together with equal ones.
+
+    Args:
+        function: the decorated function.
+        args: positional arguments.
+        kwargs: keyword arguments.
+        begin: begins it, and returns its future.
+    """
     cache = function._cache()
     if cache is None:
-        future = _send(function, args, kwargs)
-    else:
-        from manyhands.scheduling.joining import join
+        return begin()
+    from manyhands.scheduling.joining import join
 
-        future = join(function, cache, args, kwargs, lambda: _send(function, args, kwargs))
-    return _answered(future, function, args, kwargs)
+    return join(function, cache, args, kwargs, begin)
 
 
 def _send(function: Decorated, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
