@@ -118,6 +118,37 @@ def write(memory: Any, content: bytes) -> None:
     memory.map[: len(content)] = content
 
 
+def where(memory: Any) -> int:
+    """Tell one opening of a block from another: by the object that stands for it."""
+    return id(memory)
+
+
+def kept() -> list[int]:
+    """Return the sizes of the blocks that this worker has kept, after it was given one."""
+    from manyhands.shared.memory import kept
+
+    return [memory.size for memory in kept]
+
+
+def rest_and_open() -> int:
+    """Do as a worker that has had nothing to do, and return how many blocks are open."""
+    from manyhands.shared.memory import _memories, kept
+
+    kept.clear()
+    return len(_memories)
+
+
+_held: list[Any] = []
+
+
+def hold(memory: Any) -> None:
+    _held.append(memory)
+
+
+def held() -> bytes:
+    return bytes(_held[-1].map[:])
+
+
 def total(array: Any) -> float:
     return float(array.sum())
 

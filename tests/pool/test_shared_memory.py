@@ -9,6 +9,7 @@ import pickle
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import cloudpickle
@@ -198,3 +199,48 @@ def test_files_where_there_is_nothing_without_a_name_go_with_the_program(run_pro
         """
     )
     assert (ran.code, ran.out, ran.err) == (0, "['0o700', '0o600']\n2\n", "")
+
+
+class TestInAWorker:
+    """A worker keeps the blocks that it was given last, so that the next task need not open them again."""
+
+    @pytest.fixture
+    def worker(self) -> Iterator[ProcessPool]:
+        with ProcessPool(1) as pool:
+            yield pool
+
+    def test_the_next_task_finds_them_open(self, worker: ProcessPool) -> None:
+        memory = Memory(100)
+        assert worker.submit(sharing.where, memory).result(PATIENCE) == worker.submit(
+            sharing.where, memory
+        ).result(PATIENCE)
+        assert worker.submit(sharing.kept).result(PATIENCE) == [100]
+
+    def test_what_its_maker_has_left_goes_when_another_comes(self, worker: ProcessPool) -> None:
+        for size in (100, 200, 300):
+            memory = Memory(size)
+            worker.submit(sharing.where, memory).result(PATIENCE)
+            del memory
+        assert worker.submit(sharing.kept).result(PATIENCE) == [300]
+
+    def test_what_a_task_has_kept_stays_when_its_maker_has_left_it(self, worker: ProcessPool) -> None:
+        memory, other = Memory(5), Memory(6)
+        memory.map[:] = b"hands"
+        worker.submit(sharing.hold, memory).result(PATIENCE)
+        del memory
+        worker.submit(sharing.where, other).result(PATIENCE)
+        assert worker.submit(sharing.held).result(PATIENCE) == b"hands"
+
+    def test_no_more_than_so_many_are_kept(self, worker: ProcessPool) -> None:
+        memories = [Memory(8) for _ in range(blocks.KEPT + 10)]
+        for memory in memories:
+            worker.submit(sharing.where, memory).result(PATIENCE)
+        assert len(worker.submit(sharing.kept).result(PATIENCE)) == blocks.KEPT
+
+    def test_none_stays_open_in_one_that_has_nothing_to_do(self, worker: ProcessPool) -> None:
+        worker.submit(sharing.where, Memory(8)).result(PATIENCE)
+        assert worker.submit(sharing.rest_and_open).result(PATIENCE) == 0
+
+    def test_the_caller_keeps_none(self, worker: ProcessPool) -> None:
+        pickle.loads(pickle.dumps(Memory(8)))
+        assert not blocks.kept

@@ -169,11 +169,24 @@ class Worker:
     def next_message(self) -> Message | None:
         if self.kept:
             return self.kept.pop(0)
-        arena, patience = self.arena, IDLE
-        while arena is not None and arena.total and not self.channel.ready(patience):
-            arena.rest()  # nothing to do for a while
+        patience = IDLE
+        while self.holds() and not self.channel.ready(patience):
+            self.rest()  # nothing to do for a while
             patience *= 2
         return self.channel.receive()
+
+    def holds(self) -> bool:
+        """Tell whether there is memory that was kept for what may come."""
+        shared = sys.modules.get("manyhands.shared.memory")
+        return (self.arena is not None and self.arena.total > 0) or (shared is not None and bool(shared.kept))
+
+    def rest(self) -> None:
+        """Give back memory that was kept for what may come."""
+        if self.arena is not None:
+            self.arena.rest()
+        shared = sys.modules.get("manyhands.shared.memory")
+        if shared is not None:
+            shared.kept.clear()
 
     def serve(self) -> None:
         while (message := self.next_message()) is not None:

@@ -131,8 +131,8 @@ class Arriving(Feeding):
             self._warned = True
             self._warn_mutated()
         self.ledger.forget(event.first, len(event.outcomes))
-        if self.lazy and event.outcomes and hasattr(event.outcomes, "data"):
-            self._result_size += (len(event.outcomes.data) / len(event.outcomes) - self._result_size) / 2
+        if self.lazy and event.outcomes and hasattr(event.outcomes, "size"):
+            self._result_size += (event.outcomes.size / len(event.outcomes) - self._result_size) / 2
 
     def _open(self, index: int, outcomes: Any, worker: int) -> None:
         """Take in results that have to be unpickled, and failures."""

@@ -125,6 +125,8 @@ class Call(Arriving):
             self._try_again()
         if self._ends is not None and monotonic() >= self._ends:
             self._expire()
+        if self.lazy:
+            self._feed_meanwhile()
 
     def _finished(self) -> bool:
         """Tell whether all is done; raises what there is to raise when its turn has come."""

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 WINDOW_TASKS, WINDOW_CHUNKS = 64, 4
 #: ... but no more than the workers do in so many seconds, nor than so many bytes, unless that would leave a worker idle.
 WINDOW_TIME = 0.25
-WINDOW_BYTES = 64 << 20
+WINDOW_BYTES = 128 << 20
 #: An iterator that takes longer than this to give a few items is not asked for more than needed.
 QUICK = 0.000_200
 #: More results than anybody can wait for.
@@ -69,6 +69,7 @@ class Feeding:
         self._batch: Batch | None = None  # while one runs here
         self._result_size = 0.0  # bytes of a result, of late
         self._out = 0  # tasks that were sent and have not come back
+        self._quick = False  # the input gives what it is asked for at once
         self._warned = False
         self._stopped = self._ended = self._overdue = False
         self._refused: BaseException | None = None  # what the watch could not send
@@ -139,12 +140,14 @@ class Feeding:
             return
         enough = self.workers + 1 + self.workers // 8
         while line.outstanding() < enough and not source.drained():
-            count = min(planner.chunk(source.remaining()), self._free())
+            # What there is room for is for all workers.
+            count = min(planner.chunk(source.remaining()), max(1, self._room() // enough), self._free())
             if count < 1:
                 return
             before = source.position
             if pull:  # what takes its time is sent as it comes
                 source.look_ahead(count, QUICK)
+                self._quick = source.at_hand() >= count
                 count = min(count, max(1, source.at_hand()))
             index, items = source.take(count, pull=pull)
             if not len(items):
@@ -164,6 +167,16 @@ class Feeding:
                     source.give_back(place, [item])
             if pull and not self._inbox.empty():
                 return  # results first: an input that takes its time must not hold them back
+
+    def _feed_meanwhile(self) -> None:
+        """See that the workers have enough before the consumer is given something: it may take its time with that."""
+        if (
+            self._line is not None
+            and self.ledger.ready()
+            and (self._quick or self.source.sequence is not None)
+        ):
+            with self._lock:
+                self._feed(pull=True)
 
     def _send(self, line: Line, index: int, items: Sequence[Any]) -> None:
         """Hand over one chunk."""

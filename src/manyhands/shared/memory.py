@@ -6,6 +6,10 @@ in a task), that would be too short: it stays until it has been opened, or for `
 process if that is shorter. Those who open it make a mark in it; we look for the mark whenever blocks are made or sent, and
 when the collector runs.
 
+A worker keeps the blocks that it has opened last, as the next task is most likely given the same ones, and to open and map one
+takes ten times as long as anything else about it. It lets go of those that their makers have left whenever it opens another, and
+of all of them when it has had nothing to do for a while.
+
 Small things (locks, values) do not get a block each, but a cell of one. A cell is never given to another, so that nobody
 can see in it what was there before; the block goes when all that lived in it has gone.
 
@@ -17,11 +21,13 @@ from __future__ import annotations
 import gc
 import os
 from _thread import RLock
+from collections import deque
 from time import monotonic
 from weakref import WeakValueDictionary, ref
 
 from manyhands.exceptions import SharedStateError
 from manyhands.shared import segments
+from manyhands.transport import tally
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,6 +39,9 @@ if TYPE_CHECKING:
 
 #: How long, in seconds, a block waits for one that it was sent to, when nobody has it here any more.
 PATIENCE = 60.0
+
+#: A worker keeps so many blocks.
+KEPT = 64
 
 #: The size of a block of cells. Only pages that are written to take memory.
 _CELLS = 1 << 20
@@ -60,17 +69,29 @@ class Memory:
         True
     """
 
-    __slots__ = ("__weakref__", "_closed", "_pid", "_segment", "_sent", "_used", "map", "objects", "size")
+    __slots__ = (
+        "__weakref__",
+        "_closed",
+        "_made",
+        "_pid",
+        "_segment",
+        "_sent",
+        "_used",
+        "map",
+        "objects",
+        "size",
+    )
 
     def __init__(self, size: int) -> None:
         if size < 1:
             raise ValueError(f"the size of shared memory must be at least 1 byte, not {size}")
         _sweep()
         self._attach(segments.kind.create(size))
+        self._made = True
 
     def _attach(self, segment: Segment) -> None:
         self._segment = segment
-        self._closed = self._sent = False
+        self._closed = self._sent = self._made = False
         self._used = 0  # of a block of cells: where the next one begins
         self._pid = os.getpid()
         self.size = segment.size
@@ -92,7 +113,13 @@ class Memory:
             with _guard:
                 if _memories.get(self._segment.key) is self:
                     del _memories[self._segment.key]
+            self._leave()
             self._segment.close()
+
+    def _leave(self) -> None:
+        """Let others know that it is not wanted here, where it was made, any more."""
+        if self._made and self._sent and self._pid == os.getpid():
+            self._segment.leave()
 
     def grow(self, size: int) -> None:
         """Have ``map`` show at least so many bytes, here; what was there stays. A view of the old ``map`` stays, too.
@@ -109,7 +136,12 @@ class Memory:
         """Whether it was closed in this process."""
         return self._closed
 
-    def __reduce__(self) -> tuple[Callable[..., Memory], Address]:
+    def address(self) -> Address:
+        """Return what ``memory_at`` finds it by in another process, to which it is going to be sent.
+
+        Raises:
+            SharedStateError: it was closed.
+        """
         if self._closed:
             raise SharedStateError(
                 "this shared memory was taken away here (its with block has ended), and cannot be sent any more. Send it "
@@ -118,12 +150,16 @@ class Memory:
         _sweep()
         self._sent = True
         self._segment.mark(opened=False)
-        return _found, self._segment.address()
+        return self._segment.address()
+
+    def __reduce__(self) -> tuple[Callable[..., Memory], Address]:
+        return memory_at, self.address()
 
     def __del__(self) -> None:
         if getattr(self, "_closed", True):
             return
         self._closed = True
+        self._leave()
         if self._sent and self._pid == os.getpid() and not self._segment.opened():
             _departing.append((self._segment, monotonic() + PATIENCE))
             if _collected not in gc.callbacks:
@@ -135,13 +171,21 @@ class Memory:
         return f"<shared memory of {self.size} bytes{', taken away' if self._closed else ''}>"
 
 
-def _found(size: int, key: Any, *places: Any) -> Memory:
+def memory_at(size: int, key: Any, *places: Any) -> Memory:
     """Return the block of that address: the one that is open here, or opened now."""
     with _guard:
         memory = _memories.get(key)
+        if memory is not None and tally.worker and memory._segment.left():
+            memory = None
+            _let_go()  # so that it is gone here, too, unless a task has it
+            memory = _memories.get(key)
         if memory is None:
             memory = Memory.__new__(Memory)
             memory._attach(segments.kind.open(size, key, *places))
+            if tally.worker:
+                _let_go()
+                if not memory._segment.left():
+                    kept.append(memory)
         memory._segment.mark(opened=True)
     return memory
 
@@ -149,6 +193,18 @@ def _found(size: int, key: Any, *places: Any) -> Memory:
 #: The blocks that are open in this process, by what tells them apart.
 _memories: WeakValueDictionary[Any, Memory] = WeakValueDictionary()
 _guard = RLock()  # the collector may drop a block, and so come here again, anywhere
+
+#: In a worker: the blocks that it has opened last. ``engine.worker`` clears it when it has nothing to do.
+kept: deque[Memory] = deque(maxlen=KEPT)
+
+
+def _let_go() -> None:
+    """Keep no blocks that their makers have left."""
+    for _ in range(len(kept)):
+        memory = kept.popleft()
+        if not memory._segment.left():
+            kept.append(memory)
+
 
 #: Blocks that were sent, and dropped here before anybody has opened them; each with the time when it is given up.
 _departing: list[tuple[Segment, float]] = []
@@ -207,6 +263,7 @@ def after_fork() -> None:
     """In a child that was forked: forget what only its parent is to look after."""
     global _guard
     _guard = RLock()
+    kept.clear()
     while _departing:
         _departing.pop()[0].close()
 

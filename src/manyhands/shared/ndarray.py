@@ -15,12 +15,14 @@ import numpy as np
 from manyhands.exceptions import SharedStateError
 from manyhands.shared.handles import found
 from manyhands.shared.locks import RLock
-from manyhands.shared.memory import Memory, cell
+from manyhands.shared.memory import Memory, cell, memory_at
 from manyhands.shared.mutex import SIZE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from manyhands.shared.segments import Address
 
 _ALIGNED = 64
 
@@ -105,16 +107,20 @@ class SharedArray(np.ndarray):
         return plain[()] if return_scalar else plain
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        place = self._shared()
-        if place is None:
+        place = self._place
+        start = _address(self) - place[1] if place is not None else -1
+        if place is None or not 0 <= start <= place[0].size:
             return self.view(np.ndarray).__reduce_ex__(protocol)
-        memory, first, lock_at = place
-        return restored, (
-            memory,
+        memory, _, lock_at = place
+        dtype = self.dtype
+        return found_at, (
+            memory.address(),
             lock_at,
             self.shape,
-            self.dtype,
-            _address(self) - first,
+            dtype.str
+            if dtype.isbuiltin == 1 and dtype.metadata is None
+            else dtype,  # a text is the quicker one
+            start,
             self.strides,
             self.flags.writeable,
         )
@@ -137,18 +143,23 @@ def _address(array: np.ndarray[Any, Any]) -> int:
     return address
 
 
+def found_at(address: Address, *place: Any) -> SharedArray:
+    """Return the array at a place of the shared memory with that address; the place as for ``restored``."""
+    return restored(memory_at(*address), *place)
+
+
 def restored(
     memory: Memory,
     lock_at: int,
     shape: tuple[int, ...],
-    dtype: np.dtype[Any],
+    dtype: np.dtype[Any] | str,
     start: int = 0,
     strides: tuple[int, ...] | None = None,
     writeable: bool = True,
 ) -> SharedArray:
     """Return the array at that place of shared memory."""
     array = SharedArray(shape, dtype, memory.map, start, strides)
-    array._place = memory, _address(np.frombuffer(memory.map, np.uint8, 1)), lock_at
+    array._place = memory, _address(array) - start, lock_at
     if not writeable:
         array.flags.writeable = False
     return array

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections import Counter, _count_elements  # type: ignore[attr-defined]
 from collections.abc import Mapping
+from itertools import repeat
+from operator import add
 
 from manyhands.exceptions import SharedStateError
 
@@ -103,7 +105,10 @@ def count(self: Any, iterable: Any = None, /, **counts: int) -> None:
         iterable: what is counted, or a mapping of counts.
         **counts: counts by name.
     """
-    if isinstance(iterable, Mapping):
+    if type(iterable) in (dict, Counter):  # what has come from a task; the same as below, in half the time
+        present = map(dict.get, repeat(self), iterable, repeat(0))
+        dict.update(self, zip(iterable, map(add, iterable.values(), present), strict=True))
+    elif isinstance(iterable, Mapping):
         get = dict.get
         for element, number in iterable.items():
             dict.__setitem__(self, element, number + get(self, element, 0))

@@ -39,7 +39,7 @@ class Nameless:
 
     Args:
         descriptor: an open file, of which this becomes the owner.
-        size: bytes for the caller. They come after a page that is for the mark of those who have opened it.
+        size: bytes for the caller. They come after a page for two marks: that it was opened, and that its maker has left it.
         origin: the process and the descriptor where it was found.
     """
 
@@ -106,6 +106,13 @@ class Nameless:
     def opened(self) -> bool:
         return os.pread(self.descriptor, 1, 0) != b"\0"
 
+    def leave(self) -> None:
+        """Note that who made it has no use for it any more."""
+        os.pwrite(self.descriptor, b"\1", 1)
+
+    def left(self) -> bool:
+        return os.pread(self.descriptor, 1, 1) != b"\0"
+
     def close(self) -> None:
         os.close(self.descriptor)
 
@@ -166,18 +173,18 @@ class Tagged:
     def __init__(self, size: int, key: str, owner: int) -> None:
         self.size, self.key, self.owner = size, key, owner
         # A name that nobody has would make a new block: what is written at the end of ours tells it from such a one.
-        self._map = mmap.mmap(-1, size + 1 + len(key), tagname=f"manyhands-{key}")  # type: ignore[call-arg,unused-ignore]
+        self._map = mmap.mmap(-1, size + 2 + len(key), tagname=f"manyhands-{key}")  # type: ignore[call-arg,unused-ignore]
 
     @classmethod
     def create(cls, size: int) -> Tagged:
         self = cls(size, os.urandom(16).hex(), os.getpid())
-        self._map[size + 1 :] = self.key.encode()
+        self._map[size + 2 :] = self.key.encode()
         return self
 
     @classmethod
     def open(cls, size: int, key: str, owner: int) -> Tagged:
         self = cls(size, key, owner)
-        if self._map[size + 1 :] != key.encode():
+        if self._map[size + 2 :] != key.encode():
             raise SharedStateError(_GONE.format(pid=owner))
         return self
 
@@ -195,6 +202,12 @@ class Tagged:
 
     def opened(self) -> bool:
         return self._map[self.size] != 0
+
+    def leave(self) -> None:
+        self._map[self.size + 1] = 1
+
+    def left(self) -> bool:
+        return self._map[self.size + 1] != 0
 
     def close(self) -> None:
         pass  # the handle goes with the last view of the map

@@ -1,21 +1,30 @@
 """Large constants: written into shared memory once, and again only when they have changed.
 
 A constant, an array that a closure carries, a default: all tasks of a call have the same, and the next call often has it, too. So
-each large buffer of a function's definition has a segment of its own, which is kept. When the same bytes come again they are
-compared with what is there, which takes less than writing them, and than having every worker map them anew: the definition
-comes out the same, byte for byte, and workers that have it are not sent it.
+each large buffer of a function's definition has a segment of its own, which is kept. When the same bytes come again the
+definition comes out the same, byte for byte, and workers that have it are not sent it. ::
 
-Used by ``staff``; ``arena`` has the segments.
+    the same place in memory, and nothing was written there since (writes) ──> what is kept
+    else compared with what is kept of that size: the same bytes ────────────> what is kept
+    else ────────────────────────────────────────────────────────────────────> written into a segment, and kept
+
+To compare takes half as long as to copy. So where the system can tell that nothing was written, it is asked; but not of what was
+found changed, until it has been found unchanged once: there writes would take longer, each time for nothing.
+
+Used by ``lending``; ``arena`` has the segments.
 """
 
 from __future__ import annotations
 
+import mmap
+from _thread import allocate_lock
 from collections import OrderedDict
 from time import monotonic
 
-from manyhands.transport.arena import Frame, Lease, Parcel
+from manyhands.transport.arena import PATIENCE, Frame, Lease, Parcel
 from manyhands.transport.memory import address_of, both_halves
 from manyhands.transport.serialize import PROTOCOL, THRESHOLD, pickle
+from manyhands.transport.writes import Writes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,10 +37,12 @@ if TYPE_CHECKING:
 MOST, PART, SECONDS = 48, 2, 30.0
 #: So many of the same size are kept: most likely one is what has become of another.
 ALIKE = 2
-#: So many bytes are compared first, at either end and in the middle: most that differ at all do so there.
-GLANCE = 1 << 12
+#: So many bytes are compared first, at either end and in the middle: most that differ at all do so there. At least a page.
+GLANCE = max(1 << 12, mmap.PAGESIZE)
 #: From so many bytes on two threads compare.
 TOGETHER = 8 << 20
+#: From so many bytes on, asking whether anything was written takes less than comparing.
+WATCHED_FROM = 4 << 20
 
 
 class Kept:
@@ -41,11 +52,16 @@ class Kept:
         lease: of its segment.
         size: bytes.
         view: the segment as this process sees it.
+
+    Attributes:
+        address: where the same bytes were in this process the last time; 0: nobody knows.
+        watch: by which ``writes`` knows them there; 0: it does not.
     """
 
-    __slots__ = ("lease", "size", "used_at", "view")
+    __slots__ = ("address", "lease", "size", "used_at", "view", "watch")
 
     def __init__(self, lease: Lease, size: int, view: memoryview) -> None:
+        self.address = self.watch = 0
         self.lease = lease
         self.size = size
         self.view = view
@@ -62,13 +78,23 @@ class Constants:
     def __init__(self, arena: Arena) -> None:
         self._arena = arena
         self._kept: OrderedDict[int, Kept] = OrderedDict()  # by slot, the one used last at the end
+        self._writes = Writes()
+        self._lock = allocate_lock()
 
     def store(self, data: bytes, buffers: Sequence[memoryview]) -> Frame | None:
         """As ``Arena.store``, but for what may come again."""
+        if not self._lock.acquire(timeout=PATIENCE):
+            return self._arena.store(data, buffers)
+        try:
+            return self._store(data, buffers)
+        finally:
+            self._lock.release()
+
+    def _store(self, data: bytes, buffers: Sequence[memoryview]) -> Frame | None:
         large = len(data) >= THRESHOLD
         kept = []
         for part in [memoryview(data), *buffers] if large else buffers:
-            found = self._find(part) or self._add(part)
+            found = self._keep(part, _place(part))
             if found is None:
                 return None
             kept.append(found)
@@ -78,13 +104,33 @@ class Constants:
         size = sum(each.size for each in kept) + (0 if large else len(data))
         return Frame(pickle(parcel, PROTOCOL), [each.lease for each in kept], size)
 
-    def _find(self, part: memoryview) -> Kept | None:
-        for slot, kept in reversed(list(self._kept.items())):
-            if kept.size == part.nbytes and same(part, kept.view):
-                kept.used_at = monotonic()
-                self._kept.move_to_end(slot)
-                return kept
-        return None
+    def _keep(self, part: memoryview, address: int) -> Kept | None:
+        """Find what is kept of the same bytes, or write them; None: there is no room."""
+        size = part.nbytes
+        known = [kept for kept in reversed(self._kept.values()) if kept.size == size]
+        here = next((kept for kept in known if address and kept.address == address), None)
+        if here is not None:
+            if self._writes.quiet(here.watch) and same_ends(part, here.view):
+                return self._used(here)
+            here.address = 0  # nobody knows what is there now
+        # It begins before anything is read, so that nothing is missed.
+        watch = self._writes.watch(address, size) if address else 0
+        found = next((kept for kept in known if same(part, kept.view)), None)
+        changed = found is None and here is not None
+        found = self._add(part) if found is None else self._used(found)
+        if found is None or not found.view.nbytes or changed:  # it is not kept, or not worth a watch
+            self._writes.forget(watch)
+            watch = 0
+        if found is not None:
+            if found.watch != watch:
+                self._writes.forget(found.watch)
+            found.address, found.watch = address, watch
+        return found
+
+    def _used(self, kept: Kept) -> Kept:
+        kept.used_at = monotonic()
+        self._kept.move_to_end(kept.lease.segment.slot)
+        return kept
 
     def _add(self, part: memoryview) -> Kept | None:
         self._make_room(part.nbytes)
@@ -111,18 +157,35 @@ class Constants:
     def _drop(self, slot: int) -> None:
         kept = self._kept.pop(slot, None)
         if kept is not None:
+            self._writes.forget(kept.watch)
             kept.lease.wanted = False  # definitions that refer to it are to go as well
 
     def rest(self, seconds: float = SECONDS) -> bool:
         """Let go of what has not been used for so many seconds; tell whether there is anything left."""
-        before = monotonic() - seconds
-        for slot in [slot for slot, kept in list(self._kept.items()) if kept.used_at <= before]:
-            self._drop(slot)
-        return bool(self._kept)
+        if not self._lock.acquire(False):  # it is in use just now
+            return True
+        try:
+            before = monotonic() - seconds
+            for slot in [slot for slot, kept in self._kept.items() if kept.used_at <= before]:
+                self._drop(slot)
+            return bool(self._kept)
+        finally:
+            self._lock.release()
 
     def close(self) -> None:
         """Let go of all."""
         self._kept.clear()
+        self._writes.close()
+
+
+def _place(part: memoryview) -> int:
+    """Where it is in memory, if that is worth knowing; else 0."""
+    if part.nbytes < WATCHED_FROM:
+        return 0
+    try:
+        return address_of(part)
+    except TypeError:
+        return 0
 
 
 def same(one: memoryview, other: memoryview) -> bool:
@@ -134,14 +197,25 @@ def same(one: memoryview, other: memoryview) -> bool:
         >>> same(memoryview(b"x" * 10_000 + b"y"), memoryview(b"x" * 10_001))
         False
     """
-    size = one.nbytes
-    for place in (0, size // 2, max(0, size - GLANCE)):
-        if bytes(one[place : place + GLANCE]) != bytes(other[place : place + GLANCE]):
-            return False
+    size, middle = one.nbytes, one.nbytes // 2
+    if bytes(one[middle : middle + GLANCE]) != bytes(other[middle : middle + GLANCE]) or not same_ends(
+        one, other
+    ):
+        return False
     compare = _comparer(one, other)
     if size < TOGETHER:
         return bool(compare(0, size))
     return all(both_halves(compare, size))
+
+
+def same_ends(one: memoryview, other: memoryview) -> bool:
+    """Tell whether two pieces of memory of the same size begin and end with the same bytes; at least a page of each end counts.
+
+    Example:
+        >>> same_ends(memoryview(b"x" * 10_000), memoryview(b"x" * 10_000)), same_ends(memoryview(b"xy"), memoryview(b"xz"))
+        (True, False)
+    """
+    return bytes(one[:GLANCE]) == bytes(other[:GLANCE]) and bytes(one[-GLANCE:]) == bytes(other[-GLANCE:])
 
 
 def _comparer(one: memoryview, other: memoryview) -> Any:

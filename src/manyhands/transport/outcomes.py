@@ -108,6 +108,12 @@ class Outcomes:
         end = self.entries[-1] & POSITION
         return marshal.loads(b"[" + len(self.entries).to_bytes(4, "little") + self.data[:end])  # type: ignore[no-any-return]
 
+    @property
+    def size(self) -> int:
+        """Bytes of all of them, those in shared memory included."""
+        held = getattr(self.data.obj, "held", None)  # of a ``mapped.Body``
+        return len(self.data) + (sum(each.size for each in held.values()) if held else 0)
+
     def until(self, stop: int) -> Outcomes:
         """Return the outcomes before some index."""
         return Outcomes(self.entries[:stop], self.data)

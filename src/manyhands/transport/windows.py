@@ -11,7 +11,7 @@ import mmap
 import os
 import sys
 
-from manyhands.transport.memory import address_of, own_pages
+from manyhands.transport.memory import address_of, has_own_pages
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Window:
     def wipe(self) -> bool:
         """Have it show the file again, without what this process has written; False when that cannot be done."""
         try:
-            if own_pages(self.address, len(self.map)):
+            if has_own_pages(self.address, len(self.map)):
                 self.map.madvise(mmap.MADV_DONTNEED)
         except Exception:  # no descriptor to ask with; the interpreter is about to end
             return False

@@ -1,0 +1,161 @@
+"""Whether memory of this process has been written to since: asked of the kernel, so that nobody has to compare it.
+
+``constants`` keeps a copy of each large constant. To find out whether one has changed it would read both, which takes more than
+half as long as copying. ``Writes`` has the kernel note writes to the pages of such a piece of memory instead: that costs nothing
+until there is one, and then a page fault for each page. So what does change is not watched any more.
+
+The answer errs on one side only. "Not written to" needs, of every page: it belongs to a mapping that is watched; it is there, or
+swapped out; it is no page of a file, nor shared, so that nobody else can write to it; and no write was noted. What was freed
+and mapped anew, resized or discarded is "perhaps". Whole pages are watched, so the bytes before the first whole page and after
+the last one are not: they have to be compared.
+
+Linux 6.7 and newer, where ``userfaultfd`` may be used; elsewhere nothing is ever watched.
+
+Source: userfaultfd(2); the kernel's ``Documentation/admin-guide/mm/userfaultfd.rst`` (write protection, asynchronous) and
+``pagemap.rst`` (the PAGEMAP_SCAN ioctl).
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import sys
+from _struct import pack
+
+#: Number of the system call, by machine.
+_SYSCALLS = {"x86_64": 323, "aarch64": 282, "riscv64": 282, "ppc64le": 364, "s390x": 355}
+_USER_MODE_ONLY = 1  # writes by the kernel are noted all the same; without it, it would take a privilege
+
+# include/uapi/linux/userfaultfd.h
+_API, _REGISTER, _UNREGISTER, _PROTECT = 0xC018AA3F, 0xC020AA00, 0x8010AA01, 0xC018AA06
+_VERSION, _UNPOPULATED, _ASYNC = 0xAA, 1 << 13, 1 << 15
+_WRITES = 2  # the mode: watch for writes
+
+# include/uapi/linux/fs.h
+_SCAN = 0xC0606610
+_WATCHED, _WRITTEN, _FILE, _THERE, _SWAPPED = 1 << 0, 1 << 1, 1 << 2, 1 << 3, 1 << 4
+
+
+class Writes:
+    """Watches pieces of this process's memory; one thread at a time.
+
+    Example:
+        >>> writes = Writes()
+        >>> writes.quiet(0)  # no such watch
+        False
+        >>> writes.close()
+    """
+
+    def __init__(self) -> None:
+        self._file: int | None = None
+        self._process = os.getpid()
+        self._refused = sys.platform != "linux"
+        self._watches: dict[
+            int, tuple[int, int]
+        ] = {}  # by number: where the first page begins, and how many bytes
+        self._last = 0
+
+    def watch(self, address: int, size: int) -> int:
+        """Begin to watch, from now on.
+
+        Args:
+            address: where it begins.
+            size: bytes.
+
+        Returns:
+            A number to ask by; 0: it cannot be watched. Watches of the same pages end: what was noted for them is lost.
+        """
+        start = -(-address // mmap.PAGESIZE) * mmap.PAGESIZE  # of the whole pages in it
+        length = (address + size) // mmap.PAGESIZE * mmap.PAGESIZE - start
+        if length <= 0 or not self._open():
+            return 0
+        assert self._file is not None
+        for number, (other, extent) in list(self._watches.items()):
+            if other < start + length and start < other + extent:
+                self.forget(number)
+        from fcntl import ioctl
+
+        self._last += 1
+        self._watches[self._last] = start, length
+        try:
+            ioctl(self._file, _REGISTER, bytearray(pack("4Q", start, length, _WRITES, 0)))
+            ioctl(self._file, _PROTECT, bytearray(pack("3Q", start, length, 1)))
+        except OSError:  # memory of a kind that cannot be watched, or somebody else watches it
+            self.forget(self._last)
+            return 0
+        return self._last
+
+    def quiet(self, watch: int) -> bool:
+        """Tell whether nothing was written since that watch began; False also where nobody knows."""
+        if watch not in self._watches:  # in a forked child no page is watched
+            return False
+        start, length = self._watches[watch]
+        from array import array
+        from fcntl import ioctl
+
+        try:
+            file = os.open("/proc/self/pagemap", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            # The first run of pages of which all that is so: watched, not written to, no file's, and there or swapped out.
+            region = array("Q", [0, 0, 0])
+            where, _ = region.buffer_info()
+            ask = pack(
+                "12Q", 96, 0, start, start + length, 0, where, 1, 0,
+                _WRITTEN | _FILE, _WATCHED | _WRITTEN | _FILE, _THERE | _SWAPPED, _WATCHED,
+            )  # fmt: skip
+            return ioctl(file, _SCAN, bytearray(ask)) == 1 and region[:2].tolist() == [start, start + length]
+        except OSError:
+            return False
+        finally:
+            os.close(file)
+
+    def forget(self, watch: int) -> None:
+        """End a watch: from now on writes cost what they always did."""
+        pages = self._watches.pop(watch, None)
+        if pages is not None and self._file is not None and self._process == os.getpid():
+            from fcntl import ioctl
+
+            try:
+                ioctl(self._file, _UNREGISTER, bytearray(pack("2Q", *pages)))
+            except OSError:  # it was freed meanwhile
+                pass
+
+    def close(self) -> None:
+        """End all watches, and begin none."""
+        for number in list(self._watches):
+            self.forget(number)
+        if self._file is not None:
+            os.close(self._file)
+        self._file, self._refused = None, True
+
+    def _open(self) -> bool:
+        if self._process != os.getpid():  # what a forked child has inherited watches its parent
+            return False
+        if self._file is None and not self._refused:
+            self._refused = True
+            file = _ask()
+            if file >= 0:
+                from fcntl import ioctl
+
+                from manyhands.transport.descriptors import away
+
+                self._file = away(file)
+                try:
+                    ioctl(self._file, _API, bytearray(pack("3Q", _VERSION, _ASYNC | _UNPOPULATED, 0)))
+                    self._refused = False
+                except OSError:  # an older kernel
+                    os.close(self._file)
+                    self._file = None
+        return self._file is not None
+
+
+def _ask() -> int:
+    """Return a new userfaultfd, or -1."""
+    number = _SYSCALLS.get(os.uname().machine)
+    if number is None or sys.maxsize < 1 << 32:
+        return -1
+    import ctypes
+
+    return int(ctypes.CDLL(None).syscall(number, os.O_CLOEXEC | os.O_NONBLOCK | _USER_MODE_ONLY))
