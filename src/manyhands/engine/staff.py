@@ -279,7 +279,8 @@ class Staff(Lending):
 
     def _start_worker(self) -> None:
         assert self._starter is not None
-        worker = WorkerHandle(next(self._serials))
+        taken = {worker.lane for worker in self._workers.values()}
+        worker = WorkerHandle(next(self._serials), min(set(range(len(taken) + 1)) - taken))
         arena = self._arena
         theirs, journal = worker.open(arena=arena is not None)
         self._workers[worker.serial] = worker
@@ -367,6 +368,7 @@ class Staff(Lending):
         retired, worker.retired = worker.retired, True  # it is given nothing any more
         self._drain(worker)
         del self._workers[worker.serial]
+        self._give_lane(worker.lane)
         self._unwatch(worker)
         if worker in self._idle:
             self._idle.remove(worker)
@@ -397,6 +399,12 @@ class Staff(Lending):
         if self._wanted() or not was_ready or retired:
             self._fill()
         self._dispatch()
+
+    def _give_lane(self, lane: int) -> None:
+        """A lane has lost its worker: one that is beyond the number of workers has it, else who comes next."""
+        last = max(self._workers.values(), key=lambda worker: worker.lane, default=None)
+        if last is not None and last.lane >= max(lane + 1, self.size + self.reserved):
+            last.lane = lane
 
     def starter_lost(self) -> None:
         """The template is gone, and with it the reports of its workers' ends: have a new one, and new workers."""

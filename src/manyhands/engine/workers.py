@@ -35,12 +35,14 @@ class WorkerHandle:
 
     Args:
         serial: its number in the pool; its pid is known only later.
+        lane: its place in the pool, see ``lanes``.
     """
 
     channel: PoolChannel
 
-    def __init__(self, serial: int) -> None:
+    def __init__(self, serial: int, lane: int) -> None:
         self.serial = serial
+        self.lane = lane
         self.key = int.from_bytes(os.urandom(8), sys.byteorder)
         self.pid = 0
         self.ready = False

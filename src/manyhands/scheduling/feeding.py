@@ -73,6 +73,7 @@ class Feeding:
         self._stopped = self._ended = self._overdue = False
         self._refused: BaseException | None = None  # what the watch could not send
         self._counted = False
+        self._cold = False  # tasks take longer here than in workers that have their caches warm
 
     def _blocked(self) -> bool:
         """Tell whether the consumer has to take results before more tasks may begin."""
@@ -139,7 +140,7 @@ class Feeding:
             return
         enough = self.workers + 1 + self.workers // 8
         while line.outstanding() < enough and not source.drained():
-            count = min(planner.chunk(source.remaining()), self._free())
+            count = min(planner.chunk(source.remaining()) * line.spread, self._free())
             if count < 1:
                 return
             before = source.position
@@ -168,7 +169,7 @@ class Feeding:
     def _send(self, line: Line, index: int, items: Sequence[Any]) -> None:
         """Hand over one chunk."""
         start = perf_counter()
-        packed, size = line.pack(items)
+        packed, size = line.pack(items, index)
         self.planner.packed(len(items), perf_counter() - start, size)
         self.ledger.sent(index, items)
         self._out += len(items)
