@@ -55,6 +55,8 @@ class Options:
             has its own.
         affinity: which items go to the same worker, so that caches there stay warm: "args", those with equal arguments; or a
             function that is called with the arguments of each item and returns its key. None: it does not matter.
+        warm_cache: a worker that replaces another begins with so many entries of the ``lru_cache`` of each function that the
+            function calls, those used last; None: with none.
 
     Example:
         >>> from manyhands import parallel_map
@@ -66,6 +68,7 @@ class Options:
         "max_workers", "chunksize", "buffersize", "backend", "start_method", "initializer", "initargs", "max_tasks_per_child",
         "timeout", "deadline", "memory_limit", "retries", "retry_on", "backoff", "on_error", "on_result", "on_error_callback",
         "checkpoint", "seed", "context", "arena_limit", "cache", "affinity",
+        "warm_cache",
     )  # fmt: skip
     # What follows from them, worked out once: small calls ask for nothing else.
     __slots__ = (*_NAMES, "isolated", "limited", "simple")
@@ -93,6 +96,7 @@ class Options:
     context: bool
     cache: bool
     affinity: str | Callable[..., Any] | None
+    warm_cache: int | None
     #: Tasks are limited in time or memory, which only another process can see to.
     limited: bool
     #: Tasks rely on something that the caller's process has not got, so that none may run there.
@@ -465,6 +469,7 @@ _CHECKS: dict[str, Callable[[str, Any], None]] = {
     "context": _flag,
     "cache": _flag,
     "affinity": _affinity,
+    "warm_cache": _count("; leave it out to begin with none"),
 }
 #: What values are turned into when they have been checked.
 _FORMS: dict[str, Callable[[Any], Any]] = {

@@ -38,6 +38,7 @@ OPTIONS = (
     "initargs",
     "max_tasks_per_child",
     "affinity",
+    "warm_cache",
 )
 
 calls: list[object] = []
@@ -90,6 +91,12 @@ BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
         OptionsError,
         'affinity must be "args", or a function that returns the key of an item, not 3',
     ),
+    (
+        {"warm_cache": 0},
+        OptionsError,
+        "warm_cache must be at least 1, not 0; leave it out to begin with none",
+    ),
+    ({"warm_cache": True}, TypeError, "warm_cache must be a whole number, not True"),
     ({"max_worker": 2}, OptionsError, r"no option 'max_worker' \(did you mean 'max_workers'\?\)"),
     ({"chunk_size": 2}, OptionsError, r"no option 'chunk_size' \(did you mean 'chunksize'\?\)"),
     ({"zzz": 2}, OptionsError, "no option 'zzz'.*the options are max_workers, chunksize"),

@@ -243,6 +243,8 @@ class Pool(Shares):
             self._tell(stream, Results(chunk.base + chunk.received, finished, 0.0, 0.0, False, worker.pid))
         rest = done
         lost = chunk.lost + 1 if begun == chunk.first else 0  # it died before it had read the chunk
+        if lost and worker.heir and not worker.tasks:  # perhaps while it was filling its caches
+            self.heritage.clear()
         if begun > done or lost == PATIENCE:
             self._tell(stream, self._crash(worker, chunk, done, exitcode))
             rest, lost = max(begun, done + 1), 0

@@ -19,7 +19,7 @@ from manyhands.engine.interrupts import HeldBack, interrupted, ring, sleep
 from manyhands.engine.lending import Lending
 from manyhands.engine.loop import Loop
 from manyhands.engine.process import ForkStarter, PopenStarter, TemplateStarter, end_process, module_path
-from manyhands.engine.worker import REFUSED
+from manyhands.engine.worker import REFUSED, REPLACED
 from manyhands.engine.workers import WorkerHandle
 from manyhands.transport import channel as wire
 from manyhands.transport.journal import release
@@ -300,7 +300,11 @@ class Staff(Lending):
         if arena is not None:
             assert self.arena_limit is not None
             arenas = arena.token, worker.token, self.arena_limit // max(1, self.size)
-        about = (module_path(), key, getattr(sys, "argv", None), self.initializer, self.memory_limit, arenas)
+        # That of who was here before; else anybody's, rather than none.
+        heritage = self.heritage.get(worker.lane) or next(iter(self.heritage.values()), b"")
+        worker.heir = bool(heritage)
+        argv = getattr(sys, "argv", None)
+        about = (module_path(), key, argv, self.initializer, self.memory_limit, arenas, heritage)
         self._tell_host(worker)
         self._tell_path(worker, wire.SETUP, about)
         self._flush(worker)
@@ -455,7 +459,7 @@ class Staff(Lending):
     def _retire(self, worker: WorkerHandle) -> None:
         """Let a worker go; its replacement comes when it has gone."""
         worker.retired = True
-        worker.channel.push(wire.STOP, [])
+        worker.channel.push(wire.STOP, [], flags=0 if self._closing else REPLACED)
         self._flush(worker)
         assert self._loop is not None
 

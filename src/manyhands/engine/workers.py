@@ -47,6 +47,7 @@ class WorkerHandle:
         self.pid = 0
         self.ready = False
         self.retired = False
+        self.heir = False  # it begins with what the caches of another one held
         self.abandoned = False  # it runs a chunk that nobody waits for
         self.writing = False
         self.reader: object = None  # who reads its channel in the loop thread's place
