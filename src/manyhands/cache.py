@@ -292,6 +292,39 @@ def entries(lru: Any) -> list[Any]:
     ]
 
 
+def contents(lru: Any) -> list[tuple[tuple[Any, ...], dict[str, Any], Any]]:
+    """Return what an ``lru_cache`` knows as arguments, keywords and value: the one used last comes last.
+
+    Without a ``maxsize`` it does not note what is used; then the one computed last comes last.
+
+    Args:
+        lru: the function with the cache.
+
+    Example:
+        >>> power = functools.lru_cache(pow)
+        >>> power(2, 5), power(2, exp=3), power(2, 5)
+        (32, 8, 32)
+        >>> contents(power)
+        [((2,), {'exp': 3}, 8), ((2, 5), {}, 32)]
+    """
+    parameters = lru.cache_parameters()
+    if not readable() or parameters["maxsize"] == 0:
+        return []
+    return [(*_arguments(key, parameters["typed"]), value) for key, value in _table(lru)[0].items()]
+
+
+def _arguments(key: Any, typed: bool) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments and keywords that a key was made of; see ``Cache.key``."""
+    if type(key) is not tuple:
+        return (key,), {}
+    place = next((place for place, part in enumerate(key) if part is mark()), None)
+    if place is None:
+        return key[: len(key) // 2] if typed else key, {}
+    rest = key[place + 1 :]
+    keywords = rest[: (len(rest) - place) // 3 * 2] if typed else rest
+    return key[:place], dict(zip(keywords[0::2], keywords[1::2], strict=True))
+
+
 @functools.cache
 def readable() -> bool:
     """Tell whether this Python shows what an ``lru_cache`` knows."""

@@ -53,6 +53,10 @@ class Options:
         context: tasks see the values that ``contextvars`` have in the caller.
         cache: a function that has an ``lru_cache`` has one for all processes, as before it was decorated; False: each process
             has its own.
+        affinity: which items go to the same worker, so that caches there stay warm: "args", those with equal arguments; or a
+            function that is called with the arguments of each item and returns its key. None: it does not matter.
+        warm_cache: a worker that replaces another begins with so many entries of the ``lru_cache`` of each function that the
+            function calls, those used last; None: with none.
 
     Example:
         >>> from manyhands import parallel_map
@@ -63,7 +67,8 @@ class Options:
     _NAMES = (
         "max_workers", "chunksize", "buffersize", "backend", "start_method", "initializer", "initargs", "max_tasks_per_child",
         "timeout", "deadline", "memory_limit", "retries", "retry_on", "backoff", "on_error", "on_result", "on_error_callback",
-        "checkpoint", "seed", "context", "arena_limit", "cache",
+        "checkpoint", "seed", "context", "arena_limit", "cache", "affinity",
+        "warm_cache",
     )  # fmt: skip
     # What follows from them, worked out once: small calls ask for nothing else.
     __slots__ = (*_NAMES, "isolated", "limited", "simple")
@@ -90,6 +95,8 @@ class Options:
     seed: int | None
     context: bool
     cache: bool
+    affinity: str | Callable[..., Any] | None
+    warm_cache: int | None
     #: Tasks are limited in time or memory, which only another process can see to.
     limited: bool
     #: Tasks rely on something that the caller's process has not got, so that none may run there.
@@ -362,6 +369,18 @@ def _policy(name: str, value: Any) -> None:
         _one_of(*ON_ERROR)(name, value)
 
 
+def _affinity(name: str, value: Any) -> None:
+    if value is None or callable(value):
+        return
+    if value != "args":
+        from manyhands.exceptions import OptionsError
+
+        raise OptionsError(
+            f'{name} must be "args", or a function that returns the key of an item, not {value!r:.60}'
+            f"{_nearest(value, ('args',)) if isinstance(value, str) else ''}"
+        )
+
+
 def _exceptions(name: str, value: Any) -> None:
     kinds = value if isinstance(value, tuple) else (value,)
     if not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds):
@@ -449,6 +468,8 @@ _CHECKS: dict[str, Callable[[str, Any], None]] = {
     "seed": _integer,
     "context": _flag,
     "cache": _flag,
+    "affinity": _affinity,
+    "warm_cache": _count("; leave it out to begin with none"),
 }
 #: What values are turned into when they have been checked.
 _FORMS: dict[str, Callable[[Any], Any]] = {

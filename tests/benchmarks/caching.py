@@ -6,6 +6,8 @@ relative to the loop with its ``lru_cache``, interleaved, with their spread:
 * the first call (goal: at least 1.8 times the loop; each key computed exactly once, counted in a file), with workers that run
   already; beside it ``multiprocessing.Pool``, joblib and mpire where they are installed, whose processes have a cache each;
 * the second call, whose answers are all known, against the loop's own pass (goal: at most 1.5 times its time);
+* a function without a cache that calls a helper with one, which each worker has for itself: with and without
+  ``affinity="args"`` (goal: at least 1.5 times the loop with it; computations beyond one for each key, counted in the file);
 * a hit of ``shared_cache`` in a worker: of what the process has seen (goal: at most 5 µs), and of what another process has
   computed, seen for the first time (goal: at most 50 µs), each with the median of many.
 """
@@ -25,7 +27,7 @@ from collections.abc import Callable
 from multiprocessing import get_context
 from typing import Any
 
-from manyhands import parallel_map, process_task, shared_cache
+from manyhands import parallel_map, process_task, shared_cache, shutdown
 
 KEYS, CALLS, SECONDS = 400, 20_000, 0.002
 FOLDER = os.path.join(tempfile.gettempdir(), f"manyhands-caching-{os.getuid()}")
@@ -65,6 +67,30 @@ def zipf() -> list[int]:
 def cached(key: int) -> int:
     """For those who pickle by name; each of their processes begins with it empty."""
     return compute(key)
+
+
+def ask(key: int) -> int:
+    """Has no cache; its helper has, in each process."""
+    return cached(key) + 1
+
+
+def routed(keys: list[int], rounds: int) -> None:
+    """Print what routing by key is worth, with new workers each time."""
+    for affinity in (None, "args"):
+        speeds, repeated = [], []
+        for _ in range(rounds):
+            cached.cache_clear()
+            loop = timed(lambda: [ask(key) for key in keys])
+            cached.cache_clear()
+            ours = parallel_map(ask, max_workers=2, affinity=affinity)
+            shutdown()
+            for future in [ours.submit(key) for key in range(8)]:  # starts the workers
+                future.result()
+            computed()
+            speeds.append(loop / timed(lambda: ours.map(keys)))  # noqa: B023
+            repeated.append(computed() - KEYS)
+        print(f"a helper's cache, affinity={affinity!r}: first call {spread(speeds)} times the loop's speed; computed "
+              f"{repeated} more than {KEYS}")  # fmt: skip
 
 
 def through_pool(keys: list[int]) -> list[int]:
@@ -138,6 +164,7 @@ def main() -> None:
         again = f", second call {spread(second)} times its time" if second else ""
         print(f"maxsize={maxsize}: first call {spread(first)} times the loop's speed{again}; computed {counts}, "
               f"by the loop {expected}")  # fmt: skip
+    routed(keys, rounds)
     figures = []
     for _ in range(rounds):
         shared.cache_clear()

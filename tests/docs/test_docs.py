@@ -100,7 +100,9 @@ def run_page(path: Path, run_program: Program) -> None:
 
 
 #: Pages whose blocks run in order.
-PAGES_RUN = ("index", "tutorial", "how-it-works", "how-to/guests", "shared-memory", "accumulators", "caches")
+PAGES_RUN = (
+    "index", "tutorial", "how-it-works", "how-to/guests", "how-to/caches", "shared-memory", "accumulators", "caches",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", PAGES_RUN)

@@ -17,12 +17,19 @@ from tests.properties.functions import Outcome, examples, function_and_items
 
 Items = list[tuple[Any, ...]]
 
+
+def kinds(*arguments: Any) -> tuple[type, ...]:
+    """A key that whatever arguments there are have."""
+    return tuple(map(type, arguments))
+
+
 options = st.fixed_dictionaries(
     {},
     optional={
         "chunksize": st.integers(1, 30),
         "max_workers": st.integers(1, 4),
         "buffersize": st.integers(1, 10),
+        "affinity": st.just(kinds),
     },
 )
 

@@ -37,6 +37,8 @@ OPTIONS = (
     "initializer",
     "initargs",
     "max_tasks_per_child",
+    "affinity",
+    "warm_cache",
 )
 
 calls: list[object] = []
@@ -79,6 +81,22 @@ BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"mp_context": "thread"}, OptionsError, "start_method must be one of"),
     ({"initializer": 3}, TypeError, r"initializer must be a function, not 3 \(an? int\)"),
     ({"initargs": [1]}, TypeError, r"initargs must be a tuple of arguments, not \[1\] \(a list\)"),
+    (
+        {"affinity": "arg"},
+        OptionsError,
+        r"affinity must be \"args\", or a function .* not 'arg' \(did you mean 'args'\?\)",
+    ),
+    (
+        {"affinity": 3},
+        OptionsError,
+        'affinity must be "args", or a function that returns the key of an item, not 3',
+    ),
+    (
+        {"warm_cache": 0},
+        OptionsError,
+        "warm_cache must be at least 1, not 0; leave it out to begin with none",
+    ),
+    ({"warm_cache": True}, TypeError, "warm_cache must be a whole number, not True"),
     ({"max_worker": 2}, OptionsError, r"no option 'max_worker' \(did you mean 'max_workers'\?\)"),
     ({"chunk_size": 2}, OptionsError, r"no option 'chunk_size' \(did you mean 'chunksize'\?\)"),
     ({"zzz": 2}, OptionsError, "no option 'zzz'.*the options are max_workers, chunksize"),

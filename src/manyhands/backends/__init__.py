@@ -25,6 +25,8 @@ class Line(_Protocol):
     """One call's way to the workers of a backend."""
 
     limit: int
+    #: What is handed over at a time is divided into so many chunks.
+    spread: int
 
     @property
     def ready(self) -> int:
@@ -33,8 +35,8 @@ class Line(_Protocol):
     def outstanding(self) -> int:
         """Chunks handed over and not finished."""
 
-    def pack(self, items: Sequence[Any]) -> tuple[Any, int]:
-        """Return the items as what travels, and its size in bytes; in the caller's thread, where errors belong."""
+    def pack(self, items: Sequence[Any], base: int) -> tuple[Any, int]:
+        """Return the items from index ``base`` on as what travels, and its size in bytes; in the caller's thread."""
 
     def send(self, packed: Any, count: int, base: int, timeout: float | None) -> None:
         """Hand over a chunk, each task of which may take so many seconds."""

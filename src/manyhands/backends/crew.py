@@ -66,6 +66,8 @@ class ThreadLine:
         private: the crew is this call's alone and ends with it.
     """
 
+    spread = 1
+
     def __init__(
         self,
         crew: Crew,
@@ -103,7 +105,7 @@ class ThreadLine:
     def outstanding(self) -> int:
         return len(self.waiting) + self.in_flight
 
-    def pack(self, items: Sequence[Any]) -> tuple[Sequence[Any], int]:
+    def pack(self, items: Sequence[Any], base: int) -> tuple[Sequence[Any], int]:
         return items, 0
 
     def send(self, packed: Sequence[Any], count: int, base: int, timeout: float | None) -> None:

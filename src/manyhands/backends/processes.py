@@ -10,16 +10,15 @@ from __future__ import annotations
 import _thread
 import os
 
+from manyhands.backends.lines import ProcessLine
 from manyhands.engine.cores import cpu_count
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from typing import Any
 
-    from manyhands.engine.definitions import Packed
     from manyhands.engine.pool import Pool
-    from manyhands.engine.streams import Definition, Deliver, Stream
+    from manyhands.engine.streams import Deliver
     from manyhands.engine.submissions import Submissions
     from manyhands.engine.ways import Way
     from manyhands.options import Options
@@ -128,80 +127,26 @@ class Processes:
 
         from manyhands.engine.definitions import define
 
-        definition = define(function, constants, self.options.initializer, way=self.way, store=pool.keep)
-        return ProcessLine(pool, pool.open(deliver, self.workers), definition, shape, EAGER if eager else 0)
+        options = self.options
+        definition = define(function, constants, options.initializer, way=self.way, store=pool.keep)
+        flags = EAGER if eager else 0
+        if options.affinity is None:
+            return ProcessLine(pool, pool.open(deliver, self.workers), definition, shape, flags)
+        from manyhands.backends.affinity import LaneLine
+
+        return LaneLine(
+            pool, deliver, self.workers, definition, shape, flags, options.affinity, options.seed is not None
+        )
 
 
 def _way(options: Options) -> Way | None:
-    if options.seed is None and not options.context:  # as nearly always: not even loaded
+    if (
+        options.seed is None and not options.context and options.warm_cache is None
+    ):  # as nearly always: not even loaded
         return None
     from manyhands.engine.ways import of
 
     return of(options)
-
-
-class ProcessLine:
-    """One call's way to the workers.
-
-    Args:
-        pool: the pool.
-        stream: the call's chunks in it.
-        definition: the function.
-        shape: how an item becomes arguments.
-        flags: more about how the worker is to treat its chunks.
-    """
-
-    def __init__(self, pool: Pool, stream: Stream, definition: Definition, shape: int, flags: int) -> None:
-        from manyhands.transport.serialize import Encoder, loads
-
-        self._pool = pool
-        self._stream = stream
-        self._definition = definition
-        self._shape = shape
-        self._flags = flags
-        self._encoder = Encoder({}, learn=True, store=pool.store)
-        self._classes = 0  # so many of its book go with the definition
-        self.value = loads
-
-    @property
-    def ready(self) -> int:
-        return self._pool.ready_count
-
-    @property
-    def limit(self) -> int:
-        return self._stream.limit
-
-    @limit.setter
-    def limit(self, workers: int) -> None:
-        self._stream.limit = workers
-        self._pool.poke()
-
-    def outstanding(self) -> int:
-        return len(self._stream.ready) + self._stream.in_flight
-
-    def pack(self, items: Sequence[Any]) -> tuple[Packed, int]:
-        from manyhands.engine.definitions import pack
-
-        return pack(self._encoder, items, self._shape)
-
-    def send(self, packed: Packed, count: int, base: int, timeout: float | None) -> None:
-        book = self._encoder.book
-        if book and len(book) > self._classes:
-            from manyhands.engine.definitions import extend
-
-            self._classes, self._definition = len(book), extend(self._definition, book)
-        self._stream.post(self._definition, packed.body, packed.flags | self._flags, count, base, timeout)
-
-    def error(self, outcome: bytes) -> BaseException:
-        from manyhands.transport.errors import unpack
-
-        return unpack(outcome)
-
-    def check_wait(self) -> None:
-        self._pool.check_wait()
-
-    def close(self, *, kill: bool) -> None:
-        self._stream.close(kill=kill)
 
 
 def shutdown() -> None:

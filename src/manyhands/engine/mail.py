@@ -34,6 +34,8 @@ class Mail:
 
     def __init__(self) -> None:
         self._loop: Loop | None = None
+        #: What the caches of helpers held in each worker, by lane, as it has told; for who replaces it. See ``warming``.
+        self.heritage: dict[int, bytes] = {}
 
     def _take(self, worker: WorkerHandle, message: Message) -> None:
         """A worker has sent results."""
@@ -138,6 +140,8 @@ class Mail:
             for message in worker.channel.pump():
                 if message.kind == wire.READY:
                     self._greet(worker, message)
+                elif message.kind == wire.KEEP:
+                    self.heritage[worker.lane] = bytes(message.body)
                 elif message.kind == wire.SAY:
                     self._hear(worker, message.flags, bytes(message.body))
                 else:

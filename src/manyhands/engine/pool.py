@@ -37,6 +37,7 @@ from time import monotonic
 from manyhands.engine.authkey import authkey
 from manyhands.engine.host import show, surroundings
 from manyhands.engine.interrupts import HeldBack
+from manyhands.engine.lanes import ANY, Lanes, match
 from manyhands.engine.memory import starved
 from manyhands.engine.process import end_process, module_path
 from manyhands.engine.shares import Shares
@@ -82,6 +83,7 @@ class Pool(Shares):
         arena_limit: int | None = None,
     ) -> None:
         super().__init__(size, start_method, initializer, max_tasks, memory_limit, arena_limit)
+        self.lanes = Lanes()
         self._streams: deque[Stream] = deque()
         self._chunks = itertools.count(1)
         self._handing: WorkerHandle | None = None  # the worker that is being sent a chunk
@@ -241,6 +243,8 @@ class Pool(Shares):
             self._tell(stream, Results(chunk.base + chunk.received, finished, 0.0, 0.0, False, worker.pid))
         rest = done
         lost = chunk.lost + 1 if begun == chunk.first else 0  # it died before it had read the chunk
+        if lost and worker.heir and not worker.tasks:  # perhaps while it was filling its caches
+            self.heritage.clear()
         if begun > done or lost == PATIENCE:
             self._tell(stream, self._crash(worker, chunk, done, exitcode))
             rest, lost = max(begun, done + 1), 0
@@ -346,22 +350,55 @@ class Pool(Shares):
 
     def _hand_out(self) -> None:
         """Give ready chunks to idle workers, the streams in turn."""
-        while self._idle:
+        waiting = (
+            0  # streams whose chunks are others' than those of the idle, who are about to get their own back
+        )
+        while self._idle and waiting < max(1, len(self._streams)):
             stream = self._next()
             if stream is None:
                 break
             # At every moment worker and chunk are somewhere to be found; see _mend.
-            worker = self._handing = self._idle[0]
-            self._idle.popleft()
             try:
-                worker.chunk = stream.ready[0]
-                stream.ready.popleft()
-            except IndexError:  # closed by its caller this moment
-                worker.chunk = None
-                self._idle.appendleft(worker)
+                pair = self._pair(stream)
+                if pair is None:
+                    waiting += 1
+                    continue
+                waiting = 0
+                worker, chunk = pair
+                self._handing = worker
+                self._idle.remove(worker)
+                worker.chunk = chunk
+                stream.ready.remove(chunk)
+            except (IndexError, ValueError):  # closed by its caller this moment
+                if self._handing is not None:
+                    self._handing.chunk = None
+                    self._idle.appendleft(self._handing)
+                    self._handing = None
                 continue
-            self._send(worker, worker.chunk)
+            self._send(worker, chunk)
             self._handing = None
+
+    def _pair(self, stream: Stream) -> tuple[WorkerHandle, Chunk] | None:
+        """The next chunk of a stream, and the worker to give it to; IndexError: the stream has been closed.
+
+        None: there are only chunks of others' lanes, and those who are idle wait for what others have of theirs.
+        """
+        chunk = stream.ready[0]
+        if chunk.lane == ANY:
+            return self._idle[0], chunk
+        ready = stream.ready.copy()  # its caller may be adding to it, or have closed it by now
+        wanted = [chunk.lane for chunk in ready]
+        if self._resting:  # lanes without a worker do not get one
+            lanes = {worker.lane for worker in self._workers.values()}
+            wanted = [lane if lane in lanes else ANY for lane in wanted]
+        workers = list(self._idle)
+        place, idle = match(wanted, [worker.lane for worker in workers])
+        if wanted[place] not in (ANY, workers[idle].lane):
+            workers = [worker for worker in workers if not self._calls_back(worker)]
+            if not workers:
+                return None
+            place, idle = match(wanted, [worker.lane for worker in workers])
+        return workers[idle], ready[place]
 
     def _next(self) -> Stream | None:
         """The stream whose turn it is, if one has anything to send."""

@@ -17,10 +17,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from manyhands.engine.loop import Timer
+    from manyhands.engine.streams import Chunk
     from manyhands.engine.workers import WorkerHandle
 
 #: A worker has so many seconds to say where it is, and so many times more if it has not; then it is ended.
 STACK_WITHIN, PATIENCE = 0.02, 9
+#: So many seconds later every store of a worker has been seen; see ``transport.journal``.
+CONFIRMED = 0.001
 
 
 class Shares(Staff):
@@ -72,7 +75,6 @@ class Shares(Staff):
         worker.limit(task + 1)
 
         def check() -> None:
-            # A millisecond later every store of the worker has been seen; see transport.journal.
             worker.doubted = False
             if worker.gone or worker.chunk is not chunk:
                 return
@@ -82,7 +84,7 @@ class Shares(Staff):
                 gone_on(worker)
 
         assert self._loop is not None
-        self._loop.call_later(0.001, check)
+        self._loop.call_later(CONFIRMED, check)
 
     def _expire(self, worker: WorkerHandle, task: int) -> None:
         """The time of a task is over: have the worker say where it is, then end both; nothing else begins there.
@@ -119,6 +121,7 @@ class Shares(Staff):
             if (
                 chunk is None
                 or worker.doubted
+                or chunk.called_back
                 or worker.expired is not None
                 or chunk.owner.closed
                 or chunk.owner.in_flight >= chunk.owner.limit
@@ -158,14 +161,55 @@ class Shares(Staff):
         worker.limit(place)
 
         def check() -> None:
-            # A millisecond later every store of the worker has been seen; see transport.journal.
             self._moving = None
-            if worker.chunk is chunk and worker.begun(chunk) <= place < chunk.stop:
-                rest, chunk.stop = chunk.part(place, chunk.stop), place
-                if not chunk.owner.closed:
-                    share = max(1, -(-(rest.stop - rest.first) // max(1, len(self._idle))))
-                    for first in range(rest.first, rest.stop, share):
-                        chunk.owner.ready.append(rest.part(first, min(first + share, rest.stop)))
+            self._cut(worker, chunk, place, len(self._idle))
             self._dispatch()
 
-        self._moving = self._loop.call_later(0.001, check)
+        self._moving = self._loop.call_later(CONFIRMED, check)
+
+    def _cut(self, worker: WorkerHandle, chunk: Chunk, place: int, shares: int) -> None:
+        """Make what a worker has not begun ready for others; ``CONFIRMED`` after it was limited to what is before ``place``."""
+        if worker.chunk is chunk and worker.begun(chunk) <= place < chunk.stop:
+            rest, chunk.stop = chunk.part(place, chunk.stop), place
+            if not chunk.owner.closed:
+                share = max(1, -(-(rest.stop - rest.first) // max(1, shares)))
+                for first in range(rest.first, rest.stop, share):
+                    chunk.owner.ready.append(rest.part(first, min(first + share, rest.stop)))
+
+    # what others have of a worker's own lane
+
+    def _calls_back(self, idle: WorkerHandle) -> bool:
+        """Whether an idle worker is about to get back what another has of its lane and has not begun; else see to that.
+
+        Its keys are known to it, and may be new to the other: it is better at them than at anything else that is ready.
+        """
+        strays = [worker for worker in self._workers.values() if self._strays(worker, idle.lane)]
+        for worker in strays:
+            assert worker.chunk is not None
+            if not worker.chunk.called_back:
+                worker.chunk.called_back = True
+                self._call_back(worker, worker.chunk)
+        return bool(strays)
+
+    def _strays(self, worker: WorkerHandle, lane: int) -> bool:
+        """Whether a worker has something to do of another's lane."""
+        chunk = worker.chunk
+        if chunk is None or chunk.lane != lane or worker.lane == lane or chunk.owner.closed:
+            return False
+        return not worker.doubted and worker.expired is None and worker.begun(chunk) < chunk.stop
+
+    def _call_back(self, worker: WorkerHandle, chunk: Chunk) -> None:
+        """Take all that a worker has not begun of a chunk."""
+        assert self._loop is not None
+        place = worker.begun(chunk)
+        worker.limit(place)
+
+        def check() -> None:
+            if self._strays(worker, chunk.lane) and worker.chunk is chunk:
+                if worker.begun(chunk) > place:  # it has begun another one at that moment
+                    self._call_back(worker, chunk)
+                    return
+                self._cut(worker, chunk, place, 1)
+            self._dispatch()
+
+        self._loop.call_later(CONFIRMED, check)

@@ -19,7 +19,7 @@ from manyhands.engine.interrupts import HeldBack, interrupted, ring, sleep
 from manyhands.engine.lending import Lending
 from manyhands.engine.loop import Loop
 from manyhands.engine.process import ForkStarter, PopenStarter, TemplateStarter, end_process, module_path
-from manyhands.engine.worker import REFUSED
+from manyhands.engine.worker import REFUSED, REPLACED
 from manyhands.engine.workers import WorkerHandle
 from manyhands.transport import channel as wire
 from manyhands.transport.journal import release
@@ -279,7 +279,8 @@ class Staff(Lending):
 
     def _start_worker(self) -> None:
         assert self._starter is not None
-        worker = WorkerHandle(next(self._serials))
+        taken = {worker.lane for worker in self._workers.values()}
+        worker = WorkerHandle(next(self._serials), min(set(range(len(taken) + 1)) - taken))
         arena = self._arena
         theirs, journal = worker.open(arena=arena is not None)
         self._workers[worker.serial] = worker
@@ -299,7 +300,11 @@ class Staff(Lending):
         if arena is not None:
             assert self.arena_limit is not None
             arenas = arena.token, worker.token, self.arena_limit // max(1, self.size)
-        about = (module_path(), key, getattr(sys, "argv", None), self.initializer, self.memory_limit, arenas)
+        # That of who was here before; else anybody's, rather than none.
+        heritage = self.heritage.get(worker.lane) or next(iter(self.heritage.values()), b"")
+        worker.heir = bool(heritage)
+        argv = getattr(sys, "argv", None)
+        about = (module_path(), key, argv, self.initializer, self.memory_limit, arenas, heritage)
         self._tell_host(worker)
         self._tell_path(worker, wire.SETUP, about)
         self._flush(worker)
@@ -367,6 +372,7 @@ class Staff(Lending):
         retired, worker.retired = worker.retired, True  # it is given nothing any more
         self._drain(worker)
         del self._workers[worker.serial]
+        self._give_lane(worker.lane)
         self._unwatch(worker)
         if worker in self._idle:
             self._idle.remove(worker)
@@ -397,6 +403,12 @@ class Staff(Lending):
         if self._wanted() or not was_ready or retired:
             self._fill()
         self._dispatch()
+
+    def _give_lane(self, lane: int) -> None:
+        """A lane has lost its worker: one that is beyond the number of workers has it, else who comes next."""
+        last = max(self._workers.values(), key=lambda worker: worker.lane, default=None)
+        if last is not None and last.lane >= max(lane + 1, self.size + self.reserved):
+            last.lane = lane
 
     def starter_lost(self) -> None:
         """The template is gone, and with it the reports of its workers' ends: have a new one, and new workers."""
@@ -447,7 +459,7 @@ class Staff(Lending):
     def _retire(self, worker: WorkerHandle) -> None:
         """Let a worker go; its replacement comes when it has gone."""
         worker.retired = True
-        worker.channel.push(wire.STOP, [])
+        worker.channel.push(wire.STOP, [], flags=0 if self._closing else REPLACED)
         self._flush(worker)
         assert self._loop is not None
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections import deque
 from time import monotonic
 
+from manyhands.engine.lanes import ANY
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,14 +44,17 @@ class Chunk:
         stop: the task of the body before which to stop.
         base: what the call calls task 0 of the body (its index in the input).
         timeout: seconds that each task may take, or None.
+        lane: of the worker that should have it; see ``lanes``.
     """
 
     __slots__ = (
         "base",
         "body",
+        "called_back",
         "definition",
         "first",
         "flags",
+        "lane",
         "lost",
         "number",
         "owner",
@@ -72,8 +77,11 @@ class Chunk:
         stop: int,
         base: int,
         timeout: float | None = None,
+        lane: int = ANY,
     ) -> None:
         self.timeout = timeout
+        self.lane = lane
+        self.called_back = False  # by the worker of its lane: another one has it
         self.owner = owner
         self.definition = definition
         self.body = body
@@ -95,13 +103,18 @@ class Chunk:
 
     def part(self, first: int, stop: int) -> Chunk:
         """Return a part of the chunk as a chunk of its own."""
-        return Chunk(self.owner, self.definition, self.body, self.flags, first, stop, self.base, self.timeout)
+        return Chunk(
+            self.owner, self.definition, self.body, self.flags, first, stop, self.base, self.timeout, self.lane
+        )  # fmt: skip
 
 
 class Results:
-    """Results of tasks ``first`` and following of the input, in order: (kind of outcome, bytes) each."""
+    """Results of tasks ``first`` and following of the input, in order: (kind of outcome, bytes) each.
 
-    __slots__ = ("busy", "first", "mutated", "outcomes", "travel", "worker")
+    Where they do not follow each other in the input, ``places`` has their indexes.
+    """
+
+    __slots__ = ("busy", "first", "mutated", "outcomes", "places", "travel", "worker")
 
     def __init__(
         self,
@@ -113,6 +126,7 @@ class Results:
         worker: int,
     ) -> None:
         self.first = first
+        self.places: list[int] | None = None
         self.outcomes = outcomes
         self.busy = busy
         self.travel = travel
@@ -233,13 +247,18 @@ class Stream:
         self.deliver(event)
 
     def post(
-        self, definition: Definition, body: list[bytes], flags: int, count: int, base: int, timeout: float | None = None
+        self, definition: Definition, body: list[bytes], flags: int, count: int, base: int,
+        timeout: float | None = None, lane: int = ANY,
     ) -> Chunk:  # fmt: skip
         """Hand over a chunk; from any thread."""
-        chunk = Chunk(self, definition, body, flags, 0, count, base, timeout)
-        self.ready.append(chunk)
-        self.pool.poke()
+        chunk = Chunk(self, definition, body, flags, 0, count, base, timeout, lane)
+        self.post_all([chunk])
         return chunk
+
+    def post_all(self, chunks: list[Chunk]) -> None:
+        """Hand over chunks, all at once: nobody is given another's because his own comes a moment later."""
+        self.ready.extend(chunks)
+        self.pool.poke()
 
     def close(self, *, kill: bool = False) -> None:
         """Drop what is not in flight, stop what is after the running task; ``kill``: at once, with the worker."""

@@ -10,6 +10,7 @@ from collections import deque
 from time import monotonic
 
 from manyhands.engine.interrupts import HeldBack, interrupted, ring, sleep
+from manyhands.engine.lanes import ANY
 from manyhands.engine.opening import opened
 from manyhands.engine.streams import Broken, Crash, Results, Talk
 from manyhands.engine.teller import Teller
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 #: Tasks grouped into one message last together about as long as this, in seconds, and never more than so many.
 TOGETHER, MOST = 0.005, 512
+#: Of tasks that are to go to certain workers, so many groups for each are ready: that a free one finds its own among them.
+CHOICE = 3
 #: The shape of a task, (args, kwargs), and: send results as they come.
 FULL, EAGER, TALKS = 2, 16, 64
 
@@ -44,6 +47,7 @@ class Task:
         retries: when it is tried again, or None.
         explain: adds to its exception which task it was; called with the exception and the worker's pid, or None.
         heard: takes what it says while it runs (``Talk``); None: it says nothing. It travels alone, then.
+        lane: of the worker that should have it; see ``lanes``.
     """
 
     __slots__ = (
@@ -54,6 +58,7 @@ class Task:
         "frame",
         "future",
         "heard",
+        "lane",
         "last",
         "retries",
         "timeout",
@@ -62,7 +67,7 @@ class Task:
     def __init__(
         self, future: TaskFuture, definition: Definition, frame: bytes, timeout: float | None = None,
         retries: Retries | None = None, explain: Callable[[BaseException, int | None], object] | None = None,
-        heard: Callable[[Talk], object] | None = None,
+        heard: Callable[[Talk], object] | None = None, lane: int = ANY,
     ) -> None:  # fmt: skip
         self.future = future
         self.definition = definition
@@ -71,6 +76,7 @@ class Task:
         self.retries = retries
         self.explain = explain
         self.heard = heard
+        self.lane = lane
         self.attempts = 0
         self.begun = False
         self.last: BaseException | None = None  # what it has failed of, while it waits for another try
@@ -84,7 +90,7 @@ class Task:
     def goes_with(self, other: Task) -> bool:
         """Tell whether both can travel in one message."""
         same = self.definition is other.definition and self.timeout == other.timeout
-        return same and self.heard is None and other.heard is None
+        return same and self.lane == other.lane and self.heard is None and other.heard is None
 
 
 class Submissions:
@@ -207,8 +213,10 @@ class Submissions:
         self._stream.close(kill=kill)
 
     def _wants_more(self) -> bool:
-        stream = self._stream
-        return len(stream.ready) + stream.in_flight <= self.pool.size
+        stream, enough = self._stream, self.pool.size
+        if self._pending and self._pending[0].lane != ANY:
+            enough *= CHOICE
+        return len(stream.ready) + stream.in_flight <= enough
 
     def _post(self) -> None:
         """Send a group of tasks of the same function, one task where nothing is known of their cost."""
@@ -216,12 +224,17 @@ class Submissions:
             fair = -(-len(self._pending) // (3 * self.pool.size))
             most = max(1, min(fair, MOST, int(TOGETHER / self._cost) if self._cost else 1))
             group: list[Task] = []
+            others: list[Task] = []
             while self._pending and len(group) < most:
                 if group and not self._pending[0].goes_with(group[0]):
-                    break
+                    if self._pending[0].lane == ANY or len(others) == MOST:
+                        break
+                    others.append(self._pending.popleft())
+                    continue
                 task = self._pending.popleft()
                 if task.begin():
                     group.append(task)
+            self._pending.extendleft(reversed(others))
             self._stream.limit = self.pool.size  # which may have grown
             base, self._count = self._count, self._count + len(group)
             for place, task in enumerate(group):
@@ -234,7 +247,7 @@ class Submissions:
             first = group[0]
             chunk = self._stream.post(
                 first.definition, join([task.frame for task in group]),
-                FULL | EAGER | (TALKS if first.heard is not None else 0), len(group), base, first.timeout,
+                FULL | EAGER | (TALKS if first.heard is not None else 0), len(group), base, first.timeout, first.lane,
             )  # fmt: skip
             if first.heard is None and len(group) == 1:
                 first.future.chunk = chunk

@@ -1,4 +1,5 @@
-"""How the tasks of a call are to be run, beyond calling the function: with a random stream each, in the caller's context.
+"""How the tasks of a call are to be run, beyond calling the function: with a random stream each, in the caller's context, by
+workers that start warm.
 
 A *way* is packed into the definition of a function (``definitions``), so that every worker that has the function has it,
 and the same options make the same definition. Used by ``backends`` (``pack``), ``worker`` (``Way``), and by ``scheduling`` for
@@ -38,9 +39,9 @@ def of(options: Options) -> Way | None:
         >>> of(Options(max_workers=2)) is None
         True
     """
-    if options.seed is None and not options.context:
+    if options.seed is None and not options.context and options.warm_cache is None:
         return None
-    return Way(options.seed, copy_context() if options.context else None)
+    return Way(options.seed, copy_context() if options.context else None, options.warm_cache)
 
 
 def unpack(packed: bytes) -> Way:
@@ -49,12 +50,12 @@ def unpack(packed: bytes) -> Way:
     Args:
         packed: what ``Way.pack`` has returned.
     """
-    seed, context = loads(packed)
+    seed, context, warm = loads(packed)
     if context is not None:
         from manyhands.engine.contexts import unpack
 
         context = unpack(context)
-    return Way(seed, context)
+    return Way(seed, context, warm)
 
 
 class Way:
@@ -63,11 +64,13 @@ class Way:
     Args:
         seed: of the random streams; None: there are none.
         context: of which each task has a copy; None: it runs in whichever there is.
+        warm: so many entries of the caches of helpers go to who replaces a worker; None: none. See ``warming``.
     """
 
-    def __init__(self, seed: int | None, context: Context | None) -> None:
+    def __init__(self, seed: int | None, context: Context | None, warm: int | None = None) -> None:
         self._seed = seed
         self._context = context
+        self.warm = warm
 
     def pack(self) -> bytes:
         """Return it as bytes, warning of what cannot travel."""
@@ -76,7 +79,7 @@ class Way:
             from manyhands.engine.contexts import pack
 
             context = pack(self._context)
-        return dumps((self._seed, context))
+        return dumps((self._seed, context, self.warm))
 
     def chunk(self, call: Callable[[Any], Any], index: int | None) -> Callable[[Any], Any]:
         """Return what to call with the items of a chunk, in their order.

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from manyhands.engine.guest import Guest
+    from manyhands.engine.warming import Warming
     from manyhands.engine.ways import Way
 
 #: Frames of this package at the top of a task's traceback say nothing to its reader.
@@ -60,6 +61,8 @@ SHAPE, BATCH, EAGER, TIMED, TALKS = 3, 4, 16, 32, 64
 MUTATED = 8
 # READY with this flag: the initializer failed, the body is its exception.
 REFUSED = 1
+# STOP with this flag: another one takes its place.
+REPLACED = 1
 
 #: The signal upon which a worker writes where it is; 0 where the system has none to spare.
 ASK_STACK: int = max(0, getattr(_signal, "SIGRTMAX", 2) - 2)
@@ -165,10 +168,14 @@ class Worker:
         self.encoder = Encoder(self.classes)
         self.guest: Guest | None = None
         self.kept: list[Message] = []  # came while a task was listening, and was not for it
+        self.heritage = b""  # what the caches of the worker held that this one replaces
+        self.warming: Warming | None = None
 
     def next_message(self) -> Message | None:
         if self.kept:
             return self.kept.pop(0)
+        if self.warming is not None:
+            self.warming.tell_in_time(self.channel.ready)
         patience = IDLE
         while self.holds() and not self.channel.ready(patience):
             self.rest()  # nothing to do for a while
@@ -213,7 +220,13 @@ class Worker:
                     self.guest = Guest(self.channel, self.journal)
                 self.guest.learn(loads(message.body))
             elif message.kind == wire.STOP:
+                self.hand_over(message)
                 return
+
+    def hand_over(self, message: Message) -> None:
+        """It is time to leave: tell what is of use to whoever comes in this worker's place."""
+        if self.warming is not None and message.flags & REPLACED:
+            self.warming.tell()
 
     def function(self, number: int) -> Callable[..., Any] | bytes:
         """Return the function of that definition; it is loaded when the first of its tasks is about to begin."""
@@ -222,6 +235,8 @@ class Worker:
             self.functions[number], self.captured[number], way = found
             if way is not None:
                 self.ways[number] = way
+                if way.warm is not None and not isinstance(found[0], bytes):
+                    self.warm_up(found[0], way.warm)
         if number != self.current:
             # Its globals too: another definition of the same function may have brought others in the meantime.
             self.current = number
@@ -233,6 +248,20 @@ class Worker:
                 except BaseException as error:
                     return unloadable(error)
         return self.functions[number]
+
+    def warm_up(self, function: Callable[..., Any], entries: int) -> None:
+        """Have the caches of a function's helpers looked after, and begin with what is there for them."""
+        if self.warming is None:
+            from manyhands.engine.warming import Warming
+
+            self.warming = Warming(lambda heritage: self.channel.send(wire.KEEP, [heritage]))
+        new = self.warming.meet(function, entries)
+        if new and self.heritage:
+            # What that does to this process is on no task's account: the chunk is taken for one that has not been read.
+            words = self.journal.words
+            chunk, words[CHUNK] = words[CHUNK], 0
+            self.warming.fill(new, self.heritage)
+            words[CHUNK] = chunk
 
     def disown(self) -> None:
         """In a process that a task has forked: channel and journal stay the worker's alone."""
@@ -271,7 +300,7 @@ class Worker:
 
     def set_up(self, body: memoryview) -> bool:
         """Take over what the pool says about itself, run the initializer, report; False when that failed."""
-        path, key, argv, initializer, self.memory_limit, arenas = loads(body)
+        path, key, argv, initializer, self.memory_limit, arenas, self.heritage = loads(body)
         set_path(path, key)
         if arenas is not None:
             self.join(*arenas)

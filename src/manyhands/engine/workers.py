@@ -35,16 +35,19 @@ class WorkerHandle:
 
     Args:
         serial: its number in the pool; its pid is known only later.
+        lane: its place in the pool, see ``lanes``.
     """
 
     channel: PoolChannel
 
-    def __init__(self, serial: int) -> None:
+    def __init__(self, serial: int, lane: int) -> None:
         self.serial = serial
+        self.lane = lane
         self.key = int.from_bytes(os.urandom(8), sys.byteorder)
         self.pid = 0
         self.ready = False
         self.retired = False
+        self.heir = False  # it begins with what the caches of another one held
         self.abandoned = False  # it runs a chunk that nobody waits for
         self.writing = False
         self.reader: object = None  # who reads its channel in the loop thread's place

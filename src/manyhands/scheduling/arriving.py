@@ -14,6 +14,7 @@ from manyhands.transport.outcomes import COUNTED, FAILED, VALUE, unplain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
 
@@ -116,13 +117,14 @@ class Arriving(Feeding):
         line = self._line
         assert line is not None
         self._out -= len(event.outcomes)
-        index, outcomes = event.first, event.outcomes
+        outcomes = event.outcomes
+        places = event.places or range(event.first, event.first + len(outcomes))
         self.ledger.worker = event.worker
         values: list[Any] | None = outcomes.values() if hasattr(outcomes, "values") else None
         if values is None:
-            self._open(index, outcomes, event.worker)
+            self._open(places, outcomes, event.worker)
         elif values:
-            self.ledger.keep(index, values)
+            self._keep(places, values)
         self.ledger.worker = None
         if event.busy and event.outcomes:
             with self._lock:
@@ -130,18 +132,31 @@ class Arriving(Feeding):
         if event.mutated and not self._warned:
             self._warned = True
             self._warn_mutated()
-        self.ledger.forget(event.first, len(event.outcomes))
+        if places:
+            self.ledger.forget(places[0], len(places))
         if self.lazy and event.outcomes and hasattr(event.outcomes, "size"):
             self._result_size += (event.outcomes.size / len(event.outcomes) - self._result_size) / 2
 
-    def _open(self, index: int, outcomes: Any, worker: int) -> None:
+    def _keep(self, places: Sequence[int], values: list[Any], *, counted: bool = False) -> None:
+        """Hand results on to the ledger, in runs that follow each other."""
+        keep = self.ledger.keep
+        if isinstance(places, range):
+            keep(places[0], values, counted=counted)
+            return
+        first = 0
+        for end in range(1, len(places) + 1):
+            if end == len(places) or places[end] != places[end - 1] + 1:
+                keep(places[first], values[first:end], counted=counted)
+                first = end
+
+    def _open(self, places: Sequence[int], outcomes: Any, worker: int) -> None:
         """Take in results that have to be unpickled, and failures."""
         line, ledger = self._line, self.ledger
         assert line is not None
         values: list[Any] = []
         counted = ledger.counts  # threads hand over what tasks have added as it is
         append, decode = values.append, line.value
-        for place, (kind, outcome) in enumerate(outcomes, index):
+        for number, (kind, outcome) in enumerate(outcomes):
             try:
                 if kind != FAILED:
                     if kind == COUNTED:
@@ -158,14 +173,15 @@ class Arriving(Feeding):
             except BaseException as failure:  # what a result does when it is opened
                 error = failure.with_traceback(None)
             if values:
-                ledger.keep(place - len(values), values, counted=counted)
+                self._keep(places[number - len(values) : number], values, counted=counted)
                 values = []
                 append = values.append
+            place = places[number]
             ledger.fail(place, ledger.item(place), error, in_worker(worker))
             if ledger.failure is not None and ledger.failure[0] <= place:
                 return  # nothing after it is wanted
         if values:
-            ledger.keep(index + len(outcomes) - len(values), values, counted=counted)
+            self._keep(places[len(outcomes) - len(values) :], values, counted=counted)
 
     def _warn_mutated(self) -> None:
         import warnings

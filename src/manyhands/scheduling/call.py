@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 TRIFLE = 0.000_100
 #: The watch looks at least this often, in seconds, while nothing happens here.
 DOZE = 0.1
+#: A task that takes so many times what it takes in workers whose caches are warm is one for them, however little that is.
+COLD = 4
 #: Below this many seconds a task, the loop itself counts: the quickest form of it is used.
 CHEAP = 0.000_002
 
@@ -167,7 +169,7 @@ class Call(Arriving):
             if not self.planner.worth_going(remaining, warm=warm, missed=self.backend.missed()):
                 return True
             self._engage()
-        elif not self.planner.worth_going(remaining, warm=True):
+        elif not self._cold and not self.planner.worth_going(remaining, warm=True):
             return True  # it has turned out that travelling costs more than it brings
         assert self._line is not None
         # While workers are starting the caller is one of them; when they are all there it has other things to do.
@@ -223,12 +225,18 @@ class Call(Arriving):
         seconds = perf_counter() - batch.start
         self._batch = None
         done = len(batch.results)
+        self._compare(done, seconds)
         with self._lock:
             if done < len(items):
                 source.give_back(index + done, items[done:])
             planner.ran_here(done, seconds)
         if done:
             self.ledger.keep(index, batch.results, counted=batch.counted)
+
+    def _compare(self, done: int, seconds: float) -> None:
+        """Note whether tasks take longer here than where each key has a worker that knows it."""
+        if self._line is not None and self._line.spread > 1 and done:
+            self._cold = seconds / done > COLD * ((self.planner.cost or 0) + self.planner.ship)
 
     def _failed_here(
         self, batch: Batch, index: int, items: Sequence[Any], error: BaseException, *, plain: bool

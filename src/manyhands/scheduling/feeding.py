@@ -74,6 +74,7 @@ class Feeding:
         self._stopped = self._ended = self._overdue = False
         self._refused: BaseException | None = None  # what the watch could not send
         self._counted = False
+        self._cold = False  # tasks take longer here than in workers that have their caches warm
 
     def _blocked(self) -> bool:
         """Tell whether the consumer has to take results before more tasks may begin."""
@@ -141,7 +142,8 @@ class Feeding:
         enough = self.workers + 1 + self.workers // 8
         while line.outstanding() < enough and not source.drained():
             # What there is room for is for all workers.
-            count = min(planner.chunk(source.remaining()), max(1, self._room() // enough), self._free())
+            each = min(planner.chunk(source.remaining()), max(1, self._room() // enough))
+            count = min(each * line.spread, self._free())
             if count < 1:
                 return
             before = source.position
@@ -181,7 +183,7 @@ class Feeding:
     def _send(self, line: Line, index: int, items: Sequence[Any]) -> None:
         """Hand over one chunk."""
         start = perf_counter()
-        packed, size = line.pack(items)
+        packed, size = line.pack(items, index)
         self.planner.packed(len(items), perf_counter() - start, size)
         self.ledger.sent(index, items)
         self._out += len(items)

@@ -51,7 +51,8 @@ class CacheReport(tuple[Helper, ...]):
     Example:
         >>> print(CacheReport([Helper("texts.stem", 10, 8, 3, 2)]))
         texts.stem: 10 hits, 8 misses in 2 processes; 3 computations were repeated, as each has a cache of its own.
-          With @shared_cache in place of @lru_cache each key is computed once, if pickling its result is cheaper than that.
+          With affinity= equal keys go to the same worker; with @shared_cache in place of @lru_cache each key is computed once, if
+          pickling its result is cheaper than that.
     """
 
     __slots__ = ()
@@ -64,8 +65,8 @@ class CacheReport(tuple[Helper, ...]):
             if repeated:
                 lines[-1] += f"; {repeated} computations were repeated, as each has a cache of its own."
                 lines.append(
-                    "  With @shared_cache in place of @lru_cache each key is computed once, if pickling its result is cheaper "
-                    "than that."
+                    "  With affinity= equal keys go to the same worker; with @shared_cache in place of @lru_cache each key is "
+                    "computed once, if\n  pickling its result is cheaper than that."
                 )
         return "\n".join(lines) or "the function calls no function of a module that has an lru_cache"
 
@@ -152,10 +153,12 @@ def _figures_of(function: Any) -> tuple[int, int, list[bytes]] | None:
     from manyhands.transport.serialize import dumps
 
     info = function.cache_info()
+    warming = sys.modules.get("manyhands.engine.warming")
+    told = 0 if warming is None else warming.given.get(function, 0)
     keys = []
     for key in entries(function):
         try:
             keys.append(blake2b(dumps(key), digest_size=16).digest())
         except Exception:
             continue
-    return info.hits, info.misses, keys
+    return info.hits, max(0, info.misses - told), keys

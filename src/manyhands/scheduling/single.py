@@ -9,6 +9,7 @@ from __future__ import annotations
 from manyhands.backends.processes import Processes
 from manyhands.engine.attending import TaskFuture
 from manyhands.engine.executor import pack_task
+from manyhands.engine.lanes import ANY
 from manyhands.engine.submissions import Task
 from manyhands.retries import of as retries_of
 from manyhands.shared.committing import done
@@ -73,8 +74,16 @@ def _send(function: Decorated, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
             shipped, args, named, settings.initializer, future, function._plain(), backend.way,
             submissions.pool,
         )  # fmt: skip
-    if packed is not None:
-        task = Task(future, *packed, settings.timeout, retries_of(settings), _explain(function, args, kwargs))
+        lane = ANY if packed is None else _lane(function, args, kwargs, future, backend)
+    if packed is not None and lane is not None:
+        task = Task(
+            future,
+            *packed,
+            settings.timeout,
+            retries_of(settings),
+            _explain(function, args, kwargs),
+            lane=lane,
+        )
         if streams:
             from manyhands.engine.talks import Talks
             from manyhands.scheduling.streaming import connect
@@ -87,6 +96,28 @@ def _send(function: Decorated, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
         if settings.deadline is not None:
             submissions.expire(task, settings.deadline)
     return future
+
+
+def _lane(
+    function: Decorated,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    future: Future[Any],
+    backend: Processes,
+) -> int | None:
+    """The lane of a call's key; None: it has none, and the future has the exception."""
+    affinity = function.settings.affinity
+    if affinity is None:
+        return ANY
+    from manyhands.backends.affinity import key_hash
+
+    try:
+        return backend.pool().lanes.of([key_hash(affinity, args, kwargs)], backend.workers)[0]
+    except Exception as error:
+        _explain(function, args, kwargs)(error, None)
+        future.set_running_or_notify_cancel()
+        future.set_exception(error)
+        return None
 
 
 def _numbered(function: Decorated, kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -38,8 +38,10 @@ SETUP, PATH, DEFINE, FORGET, RUN, STOP, TELL, HOST = 1, 2, 3, 4, 5, 6, 7, 8
 # both ways: what the next message refers to in shared memory
 LEND = 9
 # worker -> pool
-READY, RESULTS, DONE, SAY, TALK = 16, 17, 18, 19, 20
-KINDS = frozenset({SETUP, PATH, DEFINE, FORGET, RUN, STOP, TELL, HOST, LEND, READY, RESULTS, DONE, SAY, TALK})
+READY, RESULTS, DONE, SAY, TALK, KEEP = 16, 17, 18, 19, 20, 21
+KINDS = frozenset(
+    {SETUP, PATH, DEFINE, FORGET, RUN, STOP, TELL, HOST, LEND, READY, RESULTS, DONE, SAY, TALK, KEEP}
+)
 
 #: key, kind, flags, number (of a chunk), definition, first (task), count (of tasks), seconds (to the worker: the index in
 #: the input of the body's first task), seconds, size of the body
