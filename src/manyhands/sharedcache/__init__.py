@@ -39,8 +39,9 @@ def shared_cache(
         function: the function.
         maxsize: so many entries are kept, the most recently used of all processes; None: all.
         typed: arguments of different types are different.
-        path: a file that keeps the entries for later runs as well, by the function's source and the arguments: a function
-            that was changed computes anew. It is a database of the standard library's ``sqlite3``.
+        path: a file that keeps the entries for later runs as well, by the function's source, what that reads in its
+            project, and the arguments: a function that was changed computes anew. It is a database of the standard library's
+            ``sqlite3``.
 
     Returns:
         The function with a cache, and ``cache_info``, ``cache_clear`` and ``cache_parameters``.
