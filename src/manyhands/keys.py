@@ -75,6 +75,9 @@ def same(one: Any, other: Any) -> bool:
     if kind in _PLAIN:
         return True
     if kind is tuple:
+        kinds = list(map(type, one))
+        if kinds == list(map(type, other)) and _PLAIN.issuperset(kinds):
+            return True
         return all(map(same, one, other))
     return (kind is float or kind is complex) and repr(one) == repr(other)  # zeros have signs
 

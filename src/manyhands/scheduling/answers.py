@@ -8,7 +8,7 @@ is asked when its turn comes, one that it will have evicted becomes a task at on
 
 Foreseeing is for speed alone. What is right is decided by the cache, when the turn of an item comes (``Turn``).
 
-Used by ``caching``, which looks at items, and by ``remembering``, which hands results out.
+Used by ``sorting``, which looks at items, and by ``remembering``, which hands results out.
 """
 
 from __future__ import annotations
