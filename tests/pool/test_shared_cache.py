@@ -7,6 +7,7 @@ import math
 import os
 import pickle
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -418,6 +419,21 @@ def test_a_file_is_shared_by_workers(tmp_path: Path, path: str) -> None:
     work.cache_clear()
     assert work(1) == -1
     assert noted(path).total() == 3
+
+
+def test_functions_that_are_made_one_after_the_other_are_told_apart_in_a_file(tmp_path: Path) -> None:
+    def made(k: int) -> Any:
+        return shared_cache(lambda x: x * k, path=tmp_path / "entries.db")
+
+    assert [made(k)(1) for k in range(8)] == list(range(8))  # at the same address, perhaps
+    assert [made(k)(True) for k in range(8)] == list(range(8))
+
+
+def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
+    (tmp_path / "entries.db").write_text("not a database, but some text that is long enough for one")
+    with pytest.raises(sqlite3.DatabaseError) as caught:
+        shared_cache(abs, path=tmp_path / "entries.db")(-1)
+    assert "entries.db" in caught.value.__notes__[0]
 
 
 @pytest.mark.parametrize(
