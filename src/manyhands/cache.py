@@ -11,9 +11,8 @@ That second line is what makes the figures those of the loop: when results are h
 real ``lru_cache`` and in the order of the loop; where it misses it is given the answer instead of computing it. So hits, misses,
 evictions and the order of use come from the one implementation that decides what is right, and direct calls are as quick as ever.
 
-What the cache knows is looked up without touching it (to look it up through the cache would change the order of use). It shows
-its table to the garbage collector, and so to ``gc.get_referents``, the oldest entry first. ``readable`` tries that once; where
-it does not work, answers of earlier calls are computed again, and nothing else is different.
+What the cache knows is looked up without touching it (to look it up through the cache would change the order of use); ``keys``
+says how. Where that does not work, answers of earlier calls are computed again, and nothing else is different.
 
 ``decorated`` asks for caches, ``scheduling.caching`` has what a call does with one.
 """
@@ -22,11 +21,12 @@ from __future__ import annotations
 
 import _thread
 import functools
-import gc
 import os
 import weakref
 from itertools import chain
 from types import MethodType
+
+from manyhands.keys import FAST, make_key, mark, readable, table
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 
 #: No value.
 MISSING: Any = object()
-#: Single arguments of these types are their own keys, as for ``lru_cache``.
-FAST = frozenset({int, str})
 #: What ``lru_cache`` makes of a function.
 Wrapper: Any = functools._lru_cache_wrapper
 
@@ -190,7 +188,7 @@ class Cache:
 
     def known(self) -> dict[Any, Any]:
         """Return what the cache knows, by key, the oldest first; without a ``maxsize`` its own table: not to be changed."""
-        return _table(self.lru)[0] if self.maxsize != 0 and readable() else {}
+        return table(self.lru)[0] if self.maxsize != 0 and readable() else {}
 
     def sent(self, function: Any) -> Any:
         """Return what goes to workers in place of a function: it arrives there without its ``lru_cache``.
@@ -210,16 +208,11 @@ class Cache:
     def key(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Return the key of a call, equal for the calls for which ``lru_cache`` finds the same entry.
 
-        Source: ``lru_cache_make_key`` in CPython's ``Modules/_functoolsmodule.c``.
-
         Args:
             args: positional arguments.
             kwargs: keyword arguments, in their order.
         """
-        if not kwargs and not self.typed:
-            return args[0] if len(args) == 1 and type(args[0]) in FAST else args
-        key = (*args, mark(), *chain.from_iterable(kwargs.items())) if kwargs else args
-        return (*key, *map(type, args), *map(type, kwargs.values())) if self.typed else key
+        return make_key(args, kwargs, typed=self.typed, mark=mark() if kwargs else None)
 
     def keys(
         self, items: Sequence[Any], before: tuple[Any, ...], constants: dict[str, Any], shape: int
@@ -262,95 +255,6 @@ class Unhashable:
 
 def _refuse(*_: Any) -> Any:
     raise Missing
-
-
-def _table(lru: Any) -> tuple[dict[Any, Any], Any]:
-    """What an ``lru_cache`` knows, and what it puts between arguments and keywords; LookupError where that cannot be seen."""
-    found = gc.get_referents(lru)
-    for place in range(len(found) - 1, 0, -1):
-        if found[place] is lru.__wrapped__ and type(found[place - 1]) is dict:
-            break
-    else:
-        raise LookupError
-    table, links = found[place - 1], found[1 : place - 1]
-    if lru.cache_parameters()["maxsize"] is not None:
-        table = dict(zip(links[0::3], links[1::3], strict=True))  # key, value, the type of the link
-    return table, found[place + 1]
-
-
-def entries(lru: Any) -> list[Any]:
-    """Return the keys that an ``lru_cache`` has entries of; with ``"**"`` where it marks the beginning of keywords.
-
-    Args:
-        lru: the function with the cache.
-    """
-    if not readable() or lru.cache_parameters()["maxsize"] == 0:
-        return []
-    keys = list(_table(lru)[0])
-    return [
-        tuple("**" if part is mark() else part for part in key) if type(key) is tuple else key for key in keys
-    ]
-
-
-def contents(lru: Any) -> list[tuple[tuple[Any, ...], dict[str, Any], Any]]:
-    """Return what an ``lru_cache`` knows as arguments, keywords and value: the one used last comes last.
-
-    Without a ``maxsize`` it does not note what is used; then the one computed last comes last.
-
-    Args:
-        lru: the function with the cache.
-
-    Example:
-        >>> power = functools.lru_cache(pow)
-        >>> power(2, 5), power(2, exp=3), power(2, 5)
-        (32, 8, 32)
-        >>> contents(power)
-        [((2,), {'exp': 3}, 8), ((2, 5), {}, 32)]
-    """
-    parameters = lru.cache_parameters()
-    if not readable() or parameters["maxsize"] == 0:
-        return []
-    return [(*_arguments(key, parameters["typed"]), value) for key, value in _table(lru)[0].items()]
-
-
-def _arguments(key: Any, typed: bool) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The arguments and keywords that a key was made of; see ``Cache.key``."""
-    if type(key) is not tuple:
-        return (key,), {}
-    place = next((place for place, part in enumerate(key) if part is mark()), None)
-    if place is None:
-        return key[: len(key) // 2] if typed else key, {}
-    rest = key[place + 1 :]
-    keywords = rest[: (len(rest) - place) // 3 * 2] if typed else rest
-    return key[:place], dict(zip(keywords[0::2], keywords[1::2], strict=True))
-
-
-@functools.cache
-def readable() -> bool:
-    """Tell whether this Python shows what an ``lru_cache`` knows."""
-
-    def same(*args: Any, **kwargs: Any) -> Any:
-        return args, kwargs
-
-    one, two = object(), object()
-    expected: dict[Any, Any] = {1: ((1,), {}), "a": (("a",), {}), (one, two): ((one, two), {})}
-    try:
-        for maxsize in (None, 3):
-            lru = functools.lru_cache(maxsize)(same)
-            for key in (2, *expected, 1, *expected) if maxsize else expected:
-                lru(*key) if isinstance(key, tuple) else lru(key)
-            if _table(lru)[0] != expected:
-                return False
-    except Exception:
-        return False
-    return True
-
-
-@functools.cache
-def mark() -> Any:
-    """Return what ``lru_cache`` puts between arguments and keywords in its keys."""
-    lru = functools.lru_cache(None)(lambda *_, **__: None)
-    return _table(lru)[1] if readable() else object()
 
 
 # functions

@@ -21,36 +21,16 @@ import random
 import shutil
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from multiprocessing import get_context
 from typing import Any
 
+from cachedwork import FOLDER, cached, compute, computed
+
 from manyhands import parallel_map, process_task, shared_cache, shutdown
 
 KEYS, CALLS, SECONDS = 400, 20_000, 0.002
-FOLDER = os.path.join(tempfile.gettempdir(), f"manyhands-caching-{os.getuid()}")
-
-
-def compute(key: int) -> int:
-    """Take 2 ms of processor time, and leave a mark of it."""
-    descriptor = os.open(os.path.join(FOLDER, "computed"), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    os.write(descriptor, b"x")
-    os.close(descriptor)
-    until = time.thread_time() + SECONDS
-    while time.thread_time() < until:
-        pass
-    return key * key
-
-
-def computed() -> int:
-    """Return how many computations there were since this was last asked."""
-    path = os.path.join(FOLDER, "computed")
-    count = os.path.getsize(path) if os.path.exists(path) else 0
-    if count:
-        os.remove(path)
-    return count
 
 
 def zipf() -> list[int]:
@@ -61,12 +41,6 @@ def zipf() -> list[int]:
     )
     numbers.shuffle(keys)
     return keys
-
-
-@functools.cache
-def cached(key: int) -> int:
-    """For those who pickle by name; each of their processes begins with it empty."""
-    return compute(key)
 
 
 def ask(key: int) -> int:
@@ -188,6 +162,10 @@ def main() -> None:
             computed()
             speeds.append(loop_first / timed(lambda: call(keys)))  # noqa: B023
             counts.append(computed())
+            if name == "joblib":  # the next round begins with new processes, too
+                from joblib.externals.loky import get_reusable_executor
+
+                get_reusable_executor().shutdown()
         print(f"{name}: first call {spread(speeds)} times the loop's speed; computed {counts}")
 
 

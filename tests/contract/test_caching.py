@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from manyhands import Failure, parallel_map, process_task
+from manyhands import Failure, accumulator, parallel_map, process_task, shared_state
 from tests.contract.conftest import Way
 
 
@@ -131,6 +131,20 @@ def calls_helper(x: int) -> int:
     return 1 + helper(x % 7)
 
 
+@shared_state
+class Totals:
+    whole: int = accumulator(int)
+    items: list[int] = accumulator(list)
+
+
+def add(x: int, totals: Totals) -> int:
+    totals.whole += x
+    totals.items.append(x)
+    if x < 0:
+        raise LookupError(x)
+    return x
+
+
 KEYS = [3, 1, 3, 2, 1, 1, 4, 3] * 5
 
 
@@ -187,6 +201,43 @@ def test_what_is_kept_and_evicted_is_what_the_loop_keeps_and_evicts(any_way: Way
         for some in (items, items[::-1]):
             assert function.map(some) == [model(x) for x in some]
             assert function.cache_info() == model.cache_info()
+
+
+@pytest.mark.parametrize("maxsize", [None, 0, 1, 2, 4])
+def test_what_tasks_add_is_added_as_often_as_the_loop_computes(any_way: Way, maxsize: int | None) -> None:
+    items = [1, 2, 1, 3, 3, 2, 1, 5, 4, 4, 1, 6] * 3
+    states = []
+    for function in (
+        parallel_map(functools.lru_cache(maxsize)(add), backend="serial"),
+        any_way(functools.lru_cache(maxsize)(add)),
+    ):
+        totals = Totals()
+        assert function.map(items, totals=totals) == items
+        assert list(function.imap(iter(items), totals=totals)) == items
+        assert [function.submit(x, totals=totals).result() for x in items[:9]] == items[:9]
+        failing = function.options(on_error="skip")
+        assert failing.map([-1, 1, -1, 2], totals=totals) == [1, 2]
+        states.append((totals.whole, totals.items, function.cache_info()))
+    assert states[0] == states[1]
+    misses = states[0][2].misses
+    assert len(states[0][1]) == misses - 2  # of those that fail nothing is added
+
+
+@pytest.mark.parametrize("maxsize", [None, 1, 3])
+def test_random_streams_are_those_of_the_loop_after_an_eviction(
+    process_way: Way, maxsize: int | None
+) -> None:
+    import random
+
+    def draw(x: int) -> tuple[int, float]:
+        return x, random.random()
+
+    items = [1, 2, 3, 4, 1, 1, 2, 5, 4, 1]
+    model = parallel_map(functools.lru_cache(maxsize)(draw), backend="serial", seed=5)
+    function = process_way(functools.lru_cache(maxsize)(draw), seed=5)
+    for _ in range(2):
+        assert function.map(items) == model.map(items)
+        assert function.cache_info() == model.cache_info()
 
 
 def test_an_exception_is_not_kept(any_way: Way, path: str) -> None:

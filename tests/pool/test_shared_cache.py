@@ -5,27 +5,33 @@ from __future__ import annotations
 import functools
 import math
 import os
+import pickle
+import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
+import textwrap
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from manyhands import Failure, WorkerCrashedError, parallel_map, process_task, shared_cache, shutdown
-from manyhands.scheduling import entries
+from manyhands.keys import canonical
 from manyhands.sharedcache import SharedCache
 from tests.pool import cached
 from tests.pool.cached import noted
 
 # The memory of a module's caches stays as long as the module: it is not what a test has left behind.
-for one in [*vars(cached).values(), cached.Scaled.times]:
+for one in [*vars(cached).values(), cached.Scaled.times, *cached.TELLING.values()]:
     if isinstance(one, SharedCache):
         one.cache_info()
 
@@ -128,21 +134,93 @@ def test_without_room_nothing_is_kept(path: str) -> None:
     assert cached.never.cache_info() == (0, 3, 0, 0)
 
 
-def test_keys_are_those_of_lru_cache() -> None:
-    cached.named.cache_clear()
-    model = functools.lru_cache(maxsize=8, typed=True)(cached.named.__wrapped__)
-    for args, kwargs in [
-        ((1,), {}),
-        ((1.0,), {}),
-        ((), {"a": 1, "b": 2}),
-        ((), {"b": 2, "a": 1}),
-        ((1,), {}),
-    ]:
-        assert cached.named(*args, **kwargs) == model(*args, **kwargs)
-        assert cached.named.cache_info() == model.cache_info()
-    with pytest.raises(TypeError, match="unhashable"):
-        cached.named([])
-    assert cached.named.cache_parameters() == model.cache_parameters()
+NAN = float("nan")
+ATOMS = st.sampled_from(
+    [
+        1, 2, "a", "b", 1.0, True, Decimal(1), Fraction(2), 1 + 0j, 0, 0.0, -0.0, False, NAN, math.inf, None, b"a",
+        cached.Text("a"), cached.Whole(1), cached.Word("a"), cached.Word("A"), cached.Word("b"),
+    ]
+)  # fmt: skip
+VALUES = ATOMS | st.tuples(ATOMS) | st.tuples(ATOMS, ATOMS) | st.frozensets(ATOMS, max_size=3)
+ARGUMENTS = st.tuples(
+    st.lists(VALUES, min_size=1, max_size=2).map(tuple) | st.just(([],)),
+    st.dictionaries(st.sampled_from("xyz"), ATOMS, max_size=2) | st.just({}),
+)
+
+
+def copied(arguments: Any) -> Any:
+    """As another process gets them: what is equal to nothing but itself, is equal to nothing."""
+    return pickle.loads(pickle.dumps(arguments))
+
+
+class TestKeys:
+    """Calls, wherever they are made, find the entries that they find in one ``lru_cache``."""
+
+    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(
+        calls=st.lists(st.tuples(ARGUMENTS, st.booleans()), max_size=15),
+        repeated=st.lists(st.tuples(st.integers(0, 14), st.booleans()), max_size=15),
+        maxsize=st.sampled_from([None, 0, 1, 2, 4]),
+        typed=st.booleans(),
+    )
+    def test_are_those_of_lru_cache(
+        self, calls: Any, repeated: Any, maxsize: int | None, typed: bool
+    ) -> None:
+        shared = cached.TELLING[maxsize, typed]
+        shared.cache_clear()
+        model = functools.lru_cache(maxsize, typed)(cached.tell)
+        work = process_task(cached.use_telling, **ISOLATED)
+        repeated = [(calls[place][0], away) for place, away in repeated if place < len(calls)]
+        for (args, kwargs), away in (*calls, *repeated):
+            here_args, here_kwargs = copied((args, kwargs)) if away else (args, kwargs)
+            try:
+                expected = model(*here_args, **here_kwargs)
+            except TypeError as error:
+                expected = str(error)
+            found = (work if away else cached.use_telling)(maxsize, typed, args, kwargs)
+            assert found == expected
+            assert shared.cache_info() == model.cache_info()
+        assert shared.cache_parameters() == model.cache_parameters()
+
+    @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(calls=st.lists(ARGUMENTS.filter(lambda each: each[0] != ([],)), max_size=10), typed=st.booleans())
+    def test_in_a_file_are_those_of_one_lru_cache_that_lives_through_all_runs(
+        self, calls: Any, typed: bool
+    ) -> None:
+        model = functools.lru_cache(None, typed)(cached.tell)
+        with tempfile.TemporaryDirectory() as folder:
+            for args, kwargs in calls:
+                # Another object, that knows nothing but the file.
+                run = shared_cache(cached.tell, maxsize=None, typed=typed, path=f"{folder}/entries.db")
+                assert run(*args, **kwargs) == model(*copied(args), **copied(kwargs))
+                run._entries.close()
+
+    @settings(max_examples=300, deadline=None)
+    @given(one=VALUES, other=VALUES)
+    def test_have_equal_bytes_where_they_are_equal(self, one: Any, other: Any) -> None:
+        def word(value: cached.Word) -> bytes:
+            return value.word.lower().encode()
+
+        first, second = (
+            canonical(value, lambda value: word(value) if value else b"") for value in (one, other)
+        )
+        if first is not None and second is not None:
+            assert (first == second) is (one == other)
+
+    def test_in_processes_with_other_hashes(self) -> None:
+        program = f"""
+            import sys, time
+            sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+            from tests.pool import cached
+            from manyhands import process_task, shutdown
+            work = process_task(cached.use_telling, max_workers=1, max_tasks_per_child=1, start_method="spawn")
+            for word in ("Many", "mANY", "MANY"):
+                assert work(None, False, (cached.Word(word), "x"), {{}}) == (("Word Word('Many')", "str 'x'"), []), word
+            print(cached.TELLING[None, False].cache_info()[:2])
+        """
+        run = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=False,
+                             env={**os.environ, "PYTHONHASHSEED": "random"})  # fmt: skip
+        assert (run.stdout, run.returncode, run.stderr) == ("(2, 1)\n", 0, "")
 
 
 def test_methods_have_their_instance_in_the_key(path: str) -> None:
@@ -207,35 +285,73 @@ def test_processes_that_die_at_any_moment_leave_a_cache_that_is_right(path: str)
 
 
 class SharedMachine(RuleBasedStateMachine):
-    """A bounded shared cache in one process at a time, here or in a worker, against ``lru_cache``."""
+    """A bounded shared cache, used here and in workers, one call after the other, against ``lru_cache``."""
+
+    keys = st.integers(0, 7) | st.sampled_from([1.0, True, "a", (1,), (True,)])
 
     def __init__(self) -> None:
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
-        self.path = os.path.join(self.folder.name, "computed")
+        self.victim = os.path.join(self.folder.name, "victim")
+        self.dead = 0
 
-    @initialize()
-    def start(self) -> None:
-        cached.few.cache_clear()
-        self.model = functools.lru_cache(maxsize=4)(lambda x: [2 * x])
-        self.work = process_task(cached.use_few, **ISOLATED)
+    @initialize(maxsize=st.sampled_from([None, 1, 4]))
+    def start(self, maxsize: int | None) -> None:
+        self.shared = cached.TELLING[maxsize, False]
+        self.shared.cache_clear()
+        self.model = functools.lru_cache(maxsize)(cached.tell)
+        self.maxsize = maxsize
+        self.work = process_task(cached.use_telling, **{**ISOLATED, "max_workers": 1})
+        self.mapped = parallel_map(
+            functools.partial(cached.use_telling, maxsize, False), **{**ISOLATED, "max_workers": 1}
+        )
+        self.idle = process_task(os.getpid, **{**ISOLATED, "max_workers": 1})
 
     def check(self) -> None:
-        assert cached.few.cache_info() == self.model.cache_info()
+        assert self.shared.cache_info() == self.model.cache_info()
 
-    @rule(x=st.integers(0, 7))
-    def call(self, x: int) -> None:
-        assert cached.few(self.path, x) == self.model(x)
+    @rule(x=keys)
+    def call(self, x: Any) -> None:
+        assert self.shared(x) == self.model(x)
         self.check()
 
-    @rule(x=st.integers(0, 7))
-    def call_in_worker(self, x: int) -> None:
-        assert self.work(self.path, x) == self.model(x)[0]
+    @rule(x=keys)
+    def call_in_worker(self, x: Any) -> None:
+        assert self.work(self.maxsize, False, (x,), {}) == self.model(x)
+        self.check()
+
+    @rule(xs=st.lists(keys, max_size=12), how=st.sampled_from(["map", "imap", "submit"]))
+    def calls_in_worker(self, xs: list[Any], how: str) -> None:
+        arguments = [(x,) for x in xs]
+        if how == "submit":
+            found = [future.result() for future in [self.mapped.submit(each, {}) for each in arguments]]
+        else:
+            found = list(getattr(self.mapped, how)(arguments, [{}] * len(xs)))
+        assert found == [self.model(x) for x in xs]
+        self.check()
+
+    @rule(x=keys)
+    def a_worker_is_killed_while_it_computes(self, x: Any) -> None:
+        """It has counted a miss, and leaves nothing."""
+        self.dead += 1
+        Path(self.victim).touch()
+        key = cached.Killer(self.victim, self.dead)
+        with pytest.raises(WorkerCrashedError):
+            self.work(self.maxsize, False, (key, x), {})
+        assert not os.path.exists(self.victim)
+        with pytest.raises(LookupError):
+            self.model(cached.Failing(), x)
+        self.check()
+        assert self.work(self.maxsize, False, (key, x), {}) == self.model(key, x)
         self.check()
 
     @rule()
+    def an_idle_worker_is_killed(self) -> None:
+        os.kill(self.idle(), signal.SIGKILL)
+
+    @rule()
     def clear(self) -> None:
-        cached.few.cache_clear()
+        self.shared.cache_clear()
         self.model.cache_clear()
         self.check()
 
@@ -243,14 +359,24 @@ class SharedMachine(RuleBasedStateMachine):
     def replace_workers(self) -> None:
         shutdown()
 
+    @rule(xs=st.permutations([*range(8), True, "a", (1,)]))
+    def everything_is_looked_for(self, xs: list[Any]) -> None:
+        for x in xs:
+            assert self.shared(x) == self.model(x)
+            self.check()
+
     def teardown(self) -> None:
         self.folder.cleanup()
 
 
 SharedMachine.TestCase.settings = settings(
-    max_examples=10, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=10, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
 )
-TestSharedMachine = SharedMachine.TestCase
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="workers are killed with signals")
+class TestSharedMachine(SharedMachine.TestCase):  # type: ignore[name-defined]
+    """Run by pytest."""
 
 
 PROGRAM = """
@@ -293,7 +419,21 @@ def test_a_file_is_shared_by_workers(tmp_path: Path, path: str) -> None:
     work.cache_clear()
     assert work(1) == -1
     assert noted(path).total() == 3
-    entries._close()
+
+
+def test_functions_that_are_made_one_after_the_other_are_told_apart_in_a_file(tmp_path: Path) -> None:
+    def made(k: int) -> Any:
+        return shared_cache(lambda x: x * k, path=tmp_path / "entries.db")
+
+    assert [made(k)(1) for k in range(8)] == list(range(8))  # at the same address, perhaps
+    assert [made(k)(True) for k in range(8)] == list(range(8))
+
+
+def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
+    (tmp_path / "entries.db").write_text("not a database, but some text that is long enough for one")
+    with pytest.raises(sqlite3.DatabaseError) as caught:
+        shared_cache(abs, path=tmp_path / "entries.db")(-1)
+    assert "entries.db" in caught.value.__notes__[0]
 
 
 @pytest.mark.parametrize(

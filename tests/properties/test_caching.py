@@ -1,7 +1,8 @@
 """A cached function under random calls, against the same function with a plain ``lru_cache`` in one process.
 
-The model is the loop: values, ``cache_info`` and what is evicted are equal after every step, whatever workers do and however
-they end. Computations are counted where they happen, in a file: within one call no key is computed twice.
+The model is the loop: values, ``cache_info``, what is kept and in which order it was used are equal after every step, whatever
+workers do and however they end. Values tell the types of what they were computed from. Computations are counted where they
+happen, in a file: within one call no key is computed twice.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from manyhands import Failure, parallel_map, shutdown
+from manyhands import Failure, WorkerCrashedError, parallel_map, shutdown
 from manyhands.cache import Cache
+from manyhands.keys import entries
 
 # Equal and unequal, of types that lru_cache treats as their own keys and of others.
 atoms = st.sampled_from(
@@ -33,8 +35,25 @@ arguments = st.tuples(
 )
 
 
+# Keys that are equal and not the same, and ordinary ones that push them out.
+alike = st.sampled_from([1, 2, 3, "a", 1.0, True, 2.0, 0.0, -0.0, False, (1,), (True,), ((1.0,),), ((1,),)])
+
+
 def same(*args: Any, **kwargs: Any) -> Any:
     return args, kwargs
+
+
+def types_of(value: Any) -> Any:
+    return tuple(map(types_of, value)) if type(value) is tuple else f"{type(value).__name__} {value!r}"
+
+
+def tell(*args: Any) -> Any:
+    return types_of(args)
+
+
+def kept(function: Any) -> list[Any]:
+    """What a cache has, the entry first that was not used for the longest time, with all types."""
+    return list(map(types_of, entries(function)))
 
 
 class TestKeys:
@@ -110,6 +129,62 @@ class TestKeys:
         assert here.cache_info() == plain.cache_info()
 
 
+OPTIONS: list[dict[str, Any]] = [
+    {},  # freely, mostly here
+    {"max_tasks_per_child": 1000},  # never here
+    {"timeout": 60},
+    {"backend": "threads", "initializer": tuple},  # in threads, never here
+]
+
+
+class TestValues:
+    """The value of a call is that of the loop, to the types of what it was computed from."""
+
+    @pytest.mark.parametrize("options", OPTIONS, ids=["free", "isolated", "timed", "threads"])
+    @settings(max_examples=40, deadline=None)
+    @given(
+        calls=st.lists(
+            st.tuples(st.sampled_from(["map", "imap", "starmap", "submit"]), st.lists(alike, max_size=14)),
+            min_size=1,
+            max_size=3,
+        ),
+        maxsize=st.sampled_from([None, 0, 1, 2, 3]),
+        typed=st.booleans(),
+    )
+    def test_is_that_of_the_loop_where_equal_arguments_have_other_types(
+        self, options: dict[str, Any], calls: Any, maxsize: int | None, typed: bool
+    ) -> None:
+        model = functools.lru_cache(maxsize, typed)(tell)
+        function = parallel_map(functools.lru_cache(maxsize, typed)(tell), **{"max_workers": 2, **options})
+        for how, items in calls:
+            if how == "starmap":
+                found = function.starmap([(item, 5) for item in items])
+                assert found == [model(item, 5) for item in items]
+            elif how == "submit":
+                assert [function.submit(item).result() for item in items] == [model(item) for item in items]
+            else:
+                assert list(getattr(function, how)(items)) == [model(item) for item in items]
+            assert function.cache_info() == model.cache_info()
+            assert kept(function._memory.cache.lru) == kept(model)  # type: ignore[union-attr]
+
+    @pytest.mark.parametrize("options", OPTIONS, ids=["free", "isolated", "timed", "threads"])
+    @settings(max_examples=40, deadline=None)
+    @given(items=st.lists(alike, max_size=20), maxsize=st.sampled_from([None, 1, 2, 3]))
+    def test_is_that_of_the_loop_where_some_of_equal_arguments_fail(
+        self, options: dict[str, Any], items: Any, maxsize: int | None
+    ) -> None:
+        def work(x: Any) -> Any:
+            if type(x) is float:
+                raise LookupError(repr(x))
+            return types_of(x)
+
+        how = {"max_workers": 2, "on_error": lambda failure: repr(failure.exception)}
+        model = parallel_map(functools.lru_cache(maxsize)(work), **how, backend="serial")
+        function = parallel_map(functools.lru_cache(maxsize)(work), **{**how, **options})
+        assert function.map(items) == model.map(items)
+        assert function.cache_info() == model.cache_info()
+
+
 class Counted:
     """A function that notes in a file that it computes, and what; some arguments fail, some end their process.
 
@@ -133,18 +208,40 @@ class Counted:
 FAILING = 7
 
 
-def compute(path: str, x: int) -> tuple[str, int]:
+class Died(LookupError):
+    """What stands in the caller's process for the death of a worker."""
+
+
+def compute(path: str, caller: int, x: Any) -> Any:
+    """Note a computation; end the process at the first try of a text that somebody has marked in a file."""
     Counted(path).note(x)
     if x == FAILING:
         raise LookupError(x)
-    return "value", x
+    if type(x) is str:
+        try:
+            os.unlink(f"{path}.{x}")
+        except FileNotFoundError:
+            return types_of(x)
+        if os.getpid() != caller:
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise Died
+    return types_of(x)
 
 
 def expected_of(call: Callable[[], Any]) -> Any:
     try:
         return call()
+    except (Died, WorkerCrashedError):
+        return "died"
     except LookupError as error:
         return repr(error)
+
+
+def result_of(found: Any) -> Any:
+    """A result, in the form of ``expected_of``."""
+    if not isinstance(found, Failure):
+        return found
+    return "died" if isinstance(found.exception, (Died, WorkerCrashedError)) else repr(found.exception)
 
 
 class CacheMachine(RuleBasedStateMachine):
@@ -159,18 +256,18 @@ class CacheMachine(RuleBasedStateMachine):
     @initialize(
         maxsize=st.sampled_from([None, None, 0, 1, 2, 4, 8]),
         typed=st.booleans(),
-        # Freely, or never in this process; always from the first task on.
-        options=st.sampled_from([{}, {"max_tasks_per_child": 1000}, {"timeout": 60}, {"backend": "threads"}]),
+        options=st.sampled_from([*OPTIONS, {"backend": "threads"}]),
     )
     def start(self, maxsize: int | None, typed: bool, options: dict[str, Any]) -> None:
-        path = self.counted.path
+        path, caller = self.counted.path, os.getpid()
 
-        def work(x: int) -> tuple[str, int]:
-            return compute(path, x)
+        def work(x: Any) -> Any:
+            return compute(path, caller, x)
 
         # The model computes in silence.
-        model_path = os.path.join(self.folder.name, "model")
-        self.model = functools.lru_cache(maxsize, typed)(lambda x: compute(model_path, x))
+        self.model_path = os.path.join(self.folder.name, "model")
+        self.model = functools.lru_cache(maxsize, typed)(lambda x: compute(self.model_path, caller, x))
+        self.victims = 0
         self.function = parallel_map(
             functools.lru_cache(maxsize, typed)(work), **{"max_workers": 2, **options}
         )
@@ -178,8 +275,9 @@ class CacheMachine(RuleBasedStateMachine):
 
     def check(self) -> None:
         assert self.function.cache_info() == self.model.cache_info()
+        assert kept(self.function._memory.cache.lru) == kept(self.model)  # type: ignore[union-attr]
 
-    keys = st.integers(0, 9) | st.sampled_from([1.0, True, 3.0])
+    keys = st.integers(0, 9) | st.sampled_from([1.0, True, 3.0, 0.0, -0.0, (1,), (True,)])
     items = st.lists(keys, max_size=25)
 
     @rule(x=keys)
@@ -201,8 +299,7 @@ class CacheMachine(RuleBasedStateMachine):
     def collect(self, xs: list[Any]) -> None:
         self.counted.counts()
         found = self.function.options(on_error="collect").map(xs)
-        values = [repr(v.exception) if isinstance(v, Failure) else v for v in found]
-        assert values == [expected_of(lambda x=x: self.model(x)) for x in xs]  # type: ignore[misc]
+        assert list(map(result_of, found)) == [expected_of(lambda x=x: self.model(x)) for x in xs]  # type: ignore[misc]
         computed = self.counted.counts()
         failing = xs.count(FAILING)
         assert computed.pop(repr(FAILING), 0) == failing
@@ -231,6 +328,33 @@ class CacheMachine(RuleBasedStateMachine):
             assert found == expected_of(lambda x=x: self.model(x))  # type: ignore[misc]
         self.check()
 
+    @rule(xs=items, place=st.integers(0, 25), times=st.integers(1, 3))
+    def a_task_kills_its_worker(self, xs: list[Any], place: int, times: int) -> None:
+        xs = [x for x in xs if x != FAILING]
+        self.victims += 1
+        victim = f"victim {self.victims}"
+        for path in (self.counted.path, self.model_path):
+            Path(f"{path}.{victim}").touch()
+        xs[place:place] = [victim] * times
+        found = self.function.options(on_error="collect").map(xs)
+        assert list(map(result_of, found)) == [expected_of(lambda x=x: self.model(x)) for x in xs]  # type: ignore[misc]
+        self.check()
+
+    @rule(xs=items, place=st.integers(0, 5), lazy=st.booleans())
+    def workers_are_killed_while_they_work(self, xs: list[Any], place: int, lazy: bool) -> None:
+        xs = [x for x in xs if x != FAILING]
+        results = []
+
+        def on_result(value: Any) -> None:
+            results.append(value)
+            if len(results) == place:
+                self.kill()
+
+        function = self.function.options(retries=9, backoff=0, on_result=on_result)
+        found = list(function.imap(iter(xs))) if lazy else function.map(xs)
+        assert found == [self.model(x) for x in xs]
+        self.check()
+
     @rule()
     def clear(self) -> None:
         self.function.cache_clear()
@@ -253,7 +377,7 @@ class CacheMachine(RuleBasedStateMachine):
 
 CacheMachine.TestCase.settings = settings(
     max_examples=15,
-    stateful_step_count=20,
+    stateful_step_count=15,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )

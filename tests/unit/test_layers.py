@@ -30,6 +30,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"engine"}),
     frozenset({"shared"}),
     frozenset({"cache"}),
+    frozenset({"keys"}),
     frozenset({"transport"}),
     frozenset({"captured"}),
     frozenset({"options", "retries"}),

@@ -1,9 +1,13 @@
-"""Which modules are a program's own and which are libraries. Part of ``captured``; used by ``reads``."""
+"""Which modules are a program's own and which are libraries. Part of ``captured``; used by ``reads`` and by ``fingerprint``."""
 
 from __future__ import annotations
 
 import os
 import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import ModuleType
 
 
 class Project:
@@ -40,6 +44,34 @@ class Project:
         if known is None:
             known = self._known[top] = self._home is not None and _home(top) == self._home
         return known
+
+    def load(self, module: str) -> ModuleType | None:
+        """Return a module of the project, imported if it is not yet; None for any other, and where that fails.
+
+        Args:
+            module: its name.
+        """
+        if module not in sys.modules:
+            from importlib import import_module
+            from importlib.util import find_spec
+
+            top = module.partition(".")[0]
+            try:
+                if top not in sys.modules:
+                    spec = find_spec(top)
+                    file = None if spec is None or spec.origin is None else os.path.abspath(spec.origin)
+                    if file is None or self._home is None:
+                        return None
+                    assert spec is not None
+                    package = spec.submodule_search_locations is not None
+                    if os.path.dirname(os.path.dirname(file) if package else file) != self._home:
+                        return None
+                elif not self.has(module):
+                    return None
+                import_module(module)
+            except (Exception, SystemExit):  # what importing it does
+                return None
+        return sys.modules.get(module) if self.has(module) else None
 
 
 _homes_of_libraries: dict[str, bool] = {}

@@ -116,6 +116,15 @@ def globals_read(
     return tuple(ref for ref in reads if (ref.module, ref.name) not in own) if own else reads
 
 
+def globals_changed(func: Callable[..., Any]) -> frozenset[tuple[str, str]]:
+    """Return module and name of the globals that a function, or what it calls in its project, changes.
+
+    Args:
+        func: any callable.
+    """
+    return _walked(func).changed
+
+
 def functions_passed(func: Callable[..., Any]) -> list[Any]:
     """Return the functions, and what wraps them, that the walk from a function comes by: all of its project that it calls.
 

@@ -20,8 +20,9 @@ from time import perf_counter
 from types import FunctionType
 from weakref import WeakKeyDictionary
 
-from manyhands.cache import Wrapper, contents, readable
+from manyhands.cache import Wrapper
 from manyhands.captured.reads import functions_passed
+from manyhands.keys import contents, readable
 from manyhands.transport.serialize import dumps, loads
 
 TYPE_CHECKING = False

@@ -4,6 +4,12 @@
 items. Whatever is compared is compared as a hash that does not depend on the run: not on addresses, not on the order of
 sets, which is another in each run, not on line numbers and paths, so that a function may be moved within its file.
 
+A function's results depend on its code, defaults, closure and the arguments of partials; on the functions and classes of its
+project that the code names, wherever they are, also in modules that are imported inside of functions (which are imported to be
+looked at); on the globals, and the attributes of modules and classes, that this code reads; and on the classes of the values
+among these. Left out is what that code itself changes (a counter, a memory of its own), and globals that cannot be pickled
+(connections, locks). What is reached by names that are computed, through arguments and through libraries is not seen.
+
 A false difference costs work, a false match would be a wrong answer: where nothing can be said, the answer is "another".
 """
 
@@ -20,13 +26,27 @@ from pickle import dumps as pickle
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 
 from manyhands.captured.bytecode import facts, instructions
-from manyhands.captured.kinds import ATOMIC, MISSING, is_module, is_special, origin, wrapped
+from manyhands.captured.kinds import (
+    ATOMIC,
+    MISSING,
+    is_code,
+    is_module,
+    is_special,
+    name_of,
+    namespace,
+    origin,
+    settled,
+    wrapped,
+)
 from manyhands.captured.project import Project
+from manyhands.captured.reads import globals_changed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from typing import Any
+
+    from manyhands.captured.bytecode import Chain, Facts, Import
 
 PROTOCOL = 5
 #: Pickles in which these bytes do not occur hold no set, no frozenset and no reference to a function.
@@ -63,7 +83,7 @@ def key(item: Any) -> bytes | None:
         return None
 
 
-def fingerprint(function: object, constants: dict[str, Any]) -> dict[str, str]:
+def fingerprint(function: Callable[..., Any], constants: dict[str, Any]) -> dict[str, str]:
     """Return what a call's results depend on, each part by its name in words, as a hash.
 
     Args:
@@ -78,7 +98,7 @@ def fingerprint(function: object, constants: dict[str, Any]) -> dict[str, str]:
         >>> sorted(parts)
         ['Python', 'the code of <lambda>()', 'the constant scale', 'the default of k in <lambda>()']
     """
-    found = Fingerprint(Project(origin(function)[0]))
+    found = Fingerprint(Project(origin(function)[0]), globals_changed(function))
     found.parts["Python"] = sys.implementation.cache_tag or sys.version  # another one writes other code
     found.callable(function)
     for name, value in constants.items():
@@ -87,16 +107,41 @@ def fingerprint(function: object, constants: dict[str, Any]) -> dict[str, str]:
 
 
 class Fingerprint:
-    """Collects the parts of a callable: its own and those of the functions of its module that it calls."""
+    """Collects the parts of a callable: its own, and those of what it names in its project.
 
-    def __init__(self, project: Project) -> None:
+    Args:
+        project: the project.
+        changed: module and name of globals, and of attributes of classes, that are not compared; None: values are compared
+            without looking at the code of their classes.
+    """
+
+    def __init__(self, project: Project, changed: frozenset[tuple[str, str]] | None = None) -> None:
         self.parts: dict[str, str] = {}
+        self.changed = changed
         self._project = project
+        self._digests: dict[int, tuple[object, bytes]] = {}  # of functions and classes among values
         self._seen: dict[int, object] = {}  # holds the objects, so that an id stays theirs
 
     def digest(self) -> bytes:
         """Return all parts in one."""
         return repr(sorted(self.parts.items())).encode()
+
+    def looks_into(self, kind: type) -> bool:
+        """Tell whether the code of a class counts among values."""
+        return "<locals>" in kind.__qualname__ or (
+            self.changed is not None and self._project.has(kind.__module__)
+        )
+
+    def digest_of(self, code: Any) -> bytes:
+        """Return all parts of a function or class that is met among values, in one."""
+        known = self._digests.get(id(code))
+        if known is None:
+            inner = Fingerprint(self._project, self.changed)
+            inner._seen = dict(self._seen)  # what refers to itself comes round to its name
+            inner._digests = self._digests
+            inner.callable(code)
+            known = self._digests[id(code)] = (code, inner.digest())
+        return known[1]
 
     def callable(self, function: Any) -> str:
         """Note a callable, and return its name."""
@@ -118,8 +163,8 @@ class Fingerprint:
                 self.value(f"the argument {keyword} of the partial", value)
         elif isinstance(function, type):
             self._class(function)
-        elif hasattr(function, "__wrapped__"):
-            self.callable(function.__wrapped__)
+        elif (inner := _inside(function)) is not None:
+            self.callable(inner)
         elif isinstance(function, BuiltinFunctionType) or kind.__module__ == "builtins":
             self._note(f"the function {name}()", f"{getattr(function, '__module__', '')}.{name}".encode())
             if not isinstance(getattr(function, "__self__", None), (ModuleType, type(None))):
@@ -167,25 +212,76 @@ class Fingerprint:
         self._globals(function, name)
 
     def _globals(self, function: FunctionType, name: str) -> None:
-        """Note the functions and classes of the program's own that it names, and the globals that are plain values."""
+        """Note what the code of a function of the project names outside of it."""
         if not self._project.has(function.__module__):
             return
-        found = facts(function.__code__)
-        changed = {chain[0] for chain in found.changed}  # counters and the like
+        found, names = facts(function.__code__), function.__globals__
         for chain in found.chains:
-            value, words = function.__globals__.get(chain[0], MISSING), chain[:1]
-            while is_module(value) and len(words) < len(chain) and self._project.has(value.__name__):
-                words = chain[: len(words) + 1]
-                value = vars(value).get(words[-1], MISSING)
-            if _is_plain(value):
-                label = f"the global {'.'.join(words)} of {name}()"
-                if chain[0] not in changed and label not in self.parts and not is_special(words[-1]):
-                    self.value(label, value)
-                continue
-            if not isinstance(value, FunctionType):
-                value = wrapped(value) or value
-            if isinstance(value, (FunctionType, type)) and self._project.has(value.__module__):
-                self.callable(value)
+            self._chain(names, str(names.get("__name__", "")), chain, found, name)
+        for statement in found.imports:
+            self._import(names, statement, found, name)
+
+    def _chain(self, names: dict[str, Any], module: str, chain: Chain, found: Facts, reader: str) -> None:
+        """Note where a chain of names leads: through modules of the project to the first other value."""
+        for place, word in enumerate(chain, 1):
+            value = settled(names.get(word, MISSING))
+            if not is_module(value) or not self._project.has(name_of(value)):
+                self._global(module, chain[:place], value, reader)
+                return
+            module, names = name_of(value), namespace(value)
+        self._module(names, module, chain, found, reader)
+
+    def _module(self, names: dict[str, Any], module: str, chain: Chain, found: Facts, reader: str) -> None:
+        """A module as such, under whichever local name: any attribute that the code reads may be one of the module's."""
+        for attribute in found.attributes:
+            value = names.get(attribute, MISSING)
+            if not is_module(value):
+                self._global(module, (*chain, attribute), value, reader)
+
+    def _import(self, names: dict[str, Any], statement: Import, found: Facts, reader: str) -> None:
+        """An import inside a function: of the project's modules, what is taken from them."""
+        target = statement.name
+        if statement.level:
+            package = str(names.get("__package__") or "").split(".")
+            target = ".".join([*package[: 1 - statement.level or None], *filter(None, [target])])
+        module = self._project.load(target)
+        if module is None:
+            return
+        if not statement.names:
+            self._module(namespace(module), target, (target,), found, reader)
+        for word in statement.names:
+            if not hasattr(module, word):
+                self._project.load(f"{target}.{word}")
+            self._chain({target: module}, target, (target, word), found, reader)
+
+    def _global(self, module: str, words: Chain, value: Any, reader: str) -> None:
+        """Note a global: code of the project by all that it is, other code and modules by name, and data by what they are."""
+        label = f"the global {'.'.join(words)} of {reader}()"
+        if value is MISSING or is_special(words[-1]) or label in self.parts:
+            return
+        inner = value
+        if not isinstance(value, (FunctionType, MethodType, type, partial)):
+            inner = _inside(value) or value
+        code = inner.func if isinstance(inner, partial) else inner
+        if isinstance(code, (FunctionType, MethodType, type)) and self._project.has(code.__module__):
+            self.callable(inner)
+        elif is_module(value):
+            self._note(label, name_of(value).encode())
+        elif is_code(value):
+            self._note(
+                label, f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', '')}".encode()
+            )
+        else:
+            self._data(label, module, words[-1], value)
+
+    def _data(self, label: str, module: str, name: str, value: Any) -> None:
+        """Note what can be compared, unless it is changed by who reads it."""
+        if self.changed is not None and (module, name) in self.changed:
+            return
+        try:
+            self.value(label, value)
+        except PicklingError:
+            pass
 
     def _class(self, kind: type) -> None:
         name = kind.__qualname__
@@ -196,12 +292,14 @@ class Fingerprint:
             if self._project.has(base.__module__):
                 self.callable(base)
         for attribute, member in vars(kind).items():
-            inner = getattr(member, "__func__", getattr(member, "fget", member))
-            inner = wrapped(inner) or inner
+            inner = member
+            for way in ("__func__", "fget", "func"):
+                inner = getattr(inner, way, inner) if is_code(inner) else inner
+            inner = _inside(inner) or inner
             if isinstance(inner, FunctionType):
                 self.callable(inner)
-            elif _is_plain(member) and not is_special(attribute):
-                self.value(f"{name}.{attribute}", member)
+            elif not is_special(attribute) and not is_code(member):
+                self._data(f"{name}.{attribute}", kind.__module__, f"{name}.{attribute}", member)
 
 
 class _Pickle(Pickler):
@@ -222,21 +320,32 @@ class _Pickle(Pickler):
         if kind is set or kind is frozenset:
             number, _ = self._sets.setdefault(id(value), (len(self._sets), value))
             return kind.__name__, number, sorted(_Pickle(self._owner).of(element) for element in value)
-        if kind is FunctionType or (isinstance(value, type) and "<locals>" in value.__qualname__):
-            known = self._owner
-            inner = Fingerprint(known._project)
-            inner._seen = dict(known._seen)  # a function that refers to itself comes round to its name
-            inner.callable(value)
-            return kind.__name__, value.__qualname__, inner.digest()
+        if kind is FunctionType or (isinstance(value, type) and self._owner.looks_into(value)):
+            return kind.__name__, value.__qualname__, self._owner.digest_of(value)
         if kind is CodeType:
             return "code", _code(value)
+        if self._owner.changed is not None and _is_ours(getattr(kind, "__reduce__", None)):
+            return self._ours(value)
         return None
 
+    def _ours(self, value: Any) -> object:
+        """An object of this library: functions by their code, arrays by their content, what else processes share by its kind."""
+        kind = type(value)
+        inner = _inside(value)
+        if inner is not None:
+            return kind.__name__, self._owner.digest_of(inner)
+        if hasattr(value, "dtype"):
+            return kind.__name__, str(value.dtype), value.shape, blake2b(value.tobytes()).digest()
+        return kind.__module__, kind.__qualname__
 
-def _is_plain(value: Any) -> bool:
-    """Whether a global is a plain value, or a tuple of them: what programs have as constants."""
-    kind = type(value)
-    return kind in ATOMIC or (kind is tuple and all(map(_is_plain, value)))
+
+def _is_ours(code: Any) -> bool:
+    return str(getattr(code, "__module__", "")).partition(".")[0] == "manyhands"
+
+
+def _inside(value: Any) -> Any:
+    """Return what a wrapper wraps, or None; also of a shared cache, which does not show it to who looks for code that travels."""
+    return wrapped(value) or (getattr(value, "__wrapped__", None) if _is_ours(type(value)) else None)
 
 
 def _code(code: CodeType, doc: str | None = None) -> bytes:

@@ -169,14 +169,23 @@ class Ledger:
             error: what it raised.
             where: it ran, in words.
         """
-        policy = self.policy
-        wait = policy.again(index, error) if policy is not None else None
-        if wait is not None:
-            from heapq import heappush
-            from time import monotonic
+        if not self.tries_again(index, item, error):
+            self.failed(index, item, error, where)
 
-            heappush(self.delayed, (monotonic() + wait, index, item))
-            return
+    def tries_again(self, index: int, item: Any, error: BaseException) -> bool:
+        """Have a task that has failed tried again, if the policy says so; arguments as for ``fail``."""
+        wait = self.policy.again(index, error) if self.policy is not None else None
+        if wait is None:
+            return False
+        from heapq import heappush
+        from time import monotonic
+
+        heappush(self.delayed, (monotonic() + wait, index, item))
+        return True
+
+    def failed(self, index: int, item: Any, error: BaseException, where: str) -> None:
+        """A task has failed for good; arguments as for ``fail``."""
+        policy = self.policy
         note(error, index, self.job.name, item, self.job.shape, where)
         if policy is None:
             self.give_up(index, error)

@@ -12,7 +12,8 @@ import os
 import sys
 from typing import NamedTuple
 
-from manyhands.cache import Wrapper, entries, find
+from manyhands.cache import Wrapper, find
+from manyhands.keys import entries
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

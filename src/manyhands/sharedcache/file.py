@@ -1,19 +1,20 @@
 """What ``shared_cache(path=...)`` keeps for later runs: a file of entries, by the function's source and the arguments.
 
 The file is a database of ``sqlite3``, which is in the standard library: entries of many processes that write at the same time,
-and a file that survives a program that is killed while it writes, are what it is made for. What a function and an argument are
-known by in every run is said by ``fingerprint``, as for checkpoints: a function that was changed, or that calls one of its
-project that was, finds nothing. What cannot be told from others, and what cannot be pickled, is not kept.
+and a file that survives a program that is killed while it writes, are what it is made for. What a function is known by in
+every run is said by ``scheduling.fingerprint``, as for checkpoints: one that was changed, or that reads something of its project
+that was, finds nothing. Arguments are known by the key of ``lru_cache``: what it takes for equal, finds the same entry here. What
+cannot be told from others, and what cannot be pickled, is not kept.
 
-Used by ``sharedcache``.
+Used by ``cached``.
 """
 
 from __future__ import annotations
 
-import os
 from hashlib import blake2b
 
 from manyhands.cache import MISSING
+from manyhands.keys import canonical
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 #: Another process may write for so many seconds.
 PATIENCE = 60.0
-
-_open: dict[tuple[str, int, int], Entries] = {}
 
 
 class Entries:
@@ -37,28 +36,30 @@ class Entries:
         import sqlite3
 
         from manyhands.scheduling.fingerprint import fingerprint
+        from manyhands.transport.errors import add_note
 
         marks = sorted(fingerprint(function, {}).items())
         self._function = blake2b(repr(marks).encode(), digest_size=16).digest()
         self._database = sqlite3.connect(
             path, timeout=PATIENCE, isolation_level=None, check_same_thread=False
         )
-        self._database.execute("PRAGMA synchronous=NORMAL")
-        self._database.execute(
-            "CREATE TABLE IF NOT EXISTS entries (function BLOB, arguments BLOB, value BLOB, PRIMARY KEY (function, arguments)) "
-            "WITHOUT ROWID"
-        )
-
-    @classmethod
-    def of(cls, path: str, function: Any) -> Entries:
-        """Return the entries of a function; one object in each process."""
-        place = path, id(function), os.getpid()
-        if place not in _open:
-            _open[place] = cls(path, function)
-        return _open[place]
+        try:
+            self._database.execute("PRAGMA synchronous=NORMAL")
+            self._database.execute(
+                "CREATE TABLE IF NOT EXISTS entries (function BLOB, arguments BLOB, value BLOB, "
+                "PRIMARY KEY (function, arguments)) WITHOUT ROWID"
+            )
+        except sqlite3.DatabaseError as error:
+            self._database.close()
+            add_note(
+                error,
+                f"shared_cache(path={path!r}) needs a file of its own that can be written, made by sqlite3; it makes one where "
+                "there is none",
+            )
+            raise
 
     def get(self, arguments: Any) -> Any:
-        """Return the value that is kept for arguments, or ``MISSING``."""
+        """Return the value that is kept for a key of arguments, or ``MISSING``."""
         key = self._key(arguments)
         if key is None:
             return MISSING
@@ -91,29 +92,15 @@ class Entries:
         """Forget the entries of this function."""
         self._database.execute("DELETE FROM entries WHERE function = ?", (self._function,))
 
+    def close(self) -> None:
+        """Let go of the file."""
+        self._database.close()
+
     def _key(self, arguments: Any) -> bytes | None:
         from manyhands.scheduling.fingerprint import key
 
         try:
-            return key(arguments)
-        except Exception:
+            data = canonical(arguments, key)
+        except Exception:  # what arguments do when they are looked at
             return None
-
-
-def _close() -> None:
-    while _open:
-        _open.popitem()[1]._database.close()
-
-
-def _after_fork_in_child() -> None:
-    _inherited.extend(_open.values())  # its parent's: not to be closed, nor used
-    _open.clear()
-
-
-_inherited: list[Entries] = []
-
-if hasattr(os, "register_at_fork"):
-    import atexit
-
-    atexit.register(_close)
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+        return None if data is None else blake2b(data, digest_size=16).digest()

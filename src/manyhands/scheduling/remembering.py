@@ -1,0 +1,291 @@
+"""The results of a call over a cached function: by the indexes of their items, each once through the cache when its turn comes.
+
+The other half of ``caching``, which has the drawing: ``Filtered`` numbers tasks apart from items, and this turns the numbers into
+indexes again, gives an answer to all that wait for it, and makes each call once more to the cache when it is handed out. Most are
+made many at a time, with the answers for those that miss. Those of which only their turn tells whether they are hits (``Turn``)
+are made one by one.
+"""
+
+from __future__ import annotations
+
+from manyhands.cache import MISSING
+from manyhands.scheduling.answers import Turn
+from manyhands.scheduling.job import HERE
+from manyhands.scheduling.ledger import Ledger
+from manyhands.transport.tally import Counted
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import Any
+
+    from manyhands.scheduling.answers import Record
+    from manyhands.scheduling.caching import Filtered
+    from manyhands.scheduling.job import Job
+    from manyhands.scheduling.policy import Policy
+
+
+class Remembering(Ledger):
+    """The ledger of a call over a cached function: tasks come by their numbers, results go by the indexes of their items.
+
+    Args:
+        source: the input.
+        job: as for ``Ledger``.
+        policy: as for ``Ledger``.
+        ordered: as for ``Ledger``.
+        counts: as for ``Ledger``.
+    """
+
+    def __init__(
+        self, source: Filtered, job: Job, policy: Policy | None, *, ordered: bool, counts: bool
+    ) -> None:
+        super().__init__(job, policy, ordered=ordered, counts=counts)
+        self.source = source
+        self._told: dict[
+            int, tuple[Sequence[Any], Sequence[Any], bool]
+        ] = {}  # runs that the cache is to hear of
+        self._turns: dict[int, Turn] = {}  # by their indexes; their results are not there yet
+        self._failed: Any = MISSING  # the item whose failure is raised
+        self._numbers: dict[
+            int, int
+        ] = {}  # of tasks that are to be tried again, by the indexes of their items
+
+    # results
+
+    def keep(self, index: int, values: list[Any], *, counted: bool = False) -> None:
+        source, records = self.source, self.source.records
+        if index not in records:
+            source.ran(
+                index,
+                [value.value if type(value) is Counted else value for value in values] if counted else values,
+            )
+            super().keep(index, values, counted=counted)
+            return
+        taken = [records.pop(number) for number in range(index, index + len(values))]
+        if counted:
+            self._set_aside((record.index for record in taken), values)
+        source.count(self.worker, len(values))
+        start = 0  # of tasks whose items follow each other
+        for place, record in enumerate(taken):
+            value = values[place]
+            source.answer(record, value)
+            if record.doubtful:
+                self._put_tasks(taken[start:place], values[start:place])
+                self._put_off(Turn(record.index, record.item, record.key, value))
+                start = place + 1
+            elif record.index - place != taken[start].index - start:
+                self._put_tasks(taken[start:place], values[start:place])
+                start = place
+        self._put_tasks(taken[start:], values[start:])
+
+    def _put_tasks(self, records: list[Record], values: list[Any]) -> None:
+        if records:
+            self._put(
+                records[0].index,
+                values,
+                [record.item for record in records],
+                [record.key for record in records],
+            )
+
+    def _put(self, index: int, values: list[Any], items: Sequence[Any], keys: Sequence[Any]) -> None:
+        self._told[index] = items, keys, True
+        super().keep(index, values)
+
+    def _put_off(self, turn: Turn) -> None:
+        """Its turn will tell what its result is."""
+        self._turns[turn.index] = turn
+        self.put(turn.index, [MISSING])
+
+    def _settle(self) -> None:
+        """Put down what the source has found."""
+        found = self.source.found
+        while found:
+            first = found.popleft()
+            if isinstance(first, Turn):
+                self._put_off(first)
+                continue
+            index, values, items, keys = first
+            if isinstance(values, Exception):
+                self._fail(index, items[0], values, HERE)
+            else:
+                self._put(index, values, items, keys)
+
+    def take(self) -> list[Any] | None:
+        if self.source.found:
+            self._settle()
+        start = self.next if self.ordered else next(iter(self._runs), None)
+        if start in self._turns:
+            decided = self._decided(self._turns.pop(start))
+            return super().take() if decided else self.take()
+        values = super().take()
+        told = self._told.pop(start, None) if values is not None and start is not None else None
+        if values is None or told is None:
+            return values
+        items, keys, good = told
+        source, cache = self.source, self.source.cache
+        if not good:
+            cache.tell_failed(lambda: source.call(items[0]))
+            return values
+        if source.lazy:
+            source.handed(start or 0, keys, values)
+            return _Told(source, items, values, sure=not keys)  # type: ignore[return-value]
+        if self.ordered and self.next in self._runs:
+            items, keys, values = self._more(list(items), list(keys), list(values))
+        return self._replayed(start or 0, items, keys, values)
+
+    def _more(
+        self, items: list[Any], keys: list[Any], values: list[Any]
+    ) -> tuple[list[Any], list[Any], list[Any]]:
+        """Add the runs that follow, if they are such as can be handed out together."""
+        while self.next in self._runs and self.next in self._told and self._told[self.next][2]:
+            more = self._told.pop(self.next)
+            run = super().take()
+            assert run is not None
+            values += run
+            items += more[0]
+            keys += more[1]
+        return items, keys, values
+
+    def _decided(self, turn: Turn) -> bool:
+        """Ask the cache for an item whose turn has come, and put its result where it is taken from; False: there is none."""
+        source, cache, index = self.source, self.source.cache, turn.index
+        value = cache.ask(lambda: source.call(turn.item))
+        if value is not MISSING:
+            self._shares.pop(index, None)  # of a task that the loop would not have had
+        elif turn.value is not MISSING:
+            value = cache.tell(turn.value, source.call, turn.item)
+        else:
+            del self._runs[index]
+            if turn.failure is not None:
+                self._refused(index, turn.item, *turn.failure)
+            elif source.over:
+                from manyhands.exceptions import TaskTimeoutError
+
+                turn.failure = TaskTimeoutError("the call's deadline came before this task"), "not done"
+                self.fail_at(index, turn.item, *turn.failure)
+            else:
+                if self._done is not None:
+                    self._done.discard(index)
+                source.again(turn)
+            return False
+        super().keep(index, [value])
+        source.handed(index, [turn.key], [value])
+        return True
+
+    def _replayed(
+        self, start: int, items: Sequence[Any], keys: Sequence[Any], values: list[Any]
+    ) -> list[Any]:
+        """Make the calls of a run to the cache, and return what it gives."""
+        source, cache = self.source, self.source.cache
+        if cache.maxsize == 0:  # it has no keys
+            return [cache.tell(value, source.call, item) for item, value in zip(items, values, strict=True)]
+        answers: dict[Any, Any] = {}
+
+        def only(*_: Any) -> Any:
+            return values[0]
+
+        def answer(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            if not answers:
+                answers.update(zip(keys, values, strict=True))
+            return answers[cache.key(args, kwargs)]
+
+        results: list[Any] = []
+        try:
+            cache.answered(
+                only if len(values) == 1 else answer, lambda: results.extend(map(source.call, items))
+            )
+        except Exception:  # keys that are no good: equal today, and not tomorrow
+            results = values
+        source.handed(start, keys, results)
+        return results
+
+    def ready(self) -> bool:
+        self._settle()
+        return super().ready()
+
+    def partial(self) -> dict[int, Any]:
+        self._settle()
+        return {index: value for index, value in super().partial().items() if value is not MISSING}
+
+    # failures
+
+    def fail(self, index: int, item: Any, error: BaseException, where: str) -> None:
+        source = self.source
+        record = source.records.get(index)
+        if record is None:
+            source.ran(index, [])
+            source.release_here(index, 1)
+            super().fail(index, item, error, where)
+            if self.failure is not None and self.failure[0] == index:
+                self._failed = MISSING  # the cache has counted it
+            return
+        source.count(self.worker, 1)
+        if self.tries_again(record.index, item, error):
+            self._numbers[record.index] = index
+            return
+        del source.records[index]
+        source.refuse(record)
+        if record.doubtful:
+            self._put_off(Turn(record.index, item, record.key, failure=(error, where)))
+        else:
+            self._refused(record.index, item, error, where)
+
+    def _refused(self, index: int, item: Any, error: BaseException, where: str) -> None:
+        """A task has failed for good, and it was to be done."""
+        self.failed(index, item, error, where)
+        self._mark_failed(index, item)
+
+    def _fail(self, index: int, item: Any, error: BaseException, where: str) -> None:
+        """An item has failed that has not been a task."""
+        self.fail_at(index, item, error, where)
+        self._mark_failed(index, item)
+
+    def _mark_failed(self, index: int, item: Any) -> None:
+        if index in self._runs:
+            self._told[index] = [item], [], False
+        elif self.failure is not None and self.failure[0] == index:
+            self._failed = item
+
+    def take_due(self) -> list[tuple[int, Any]]:
+        return [(self._numbers.pop(index, index), item) for index, item in super().take_due()]
+
+    def fail_at(self, index: int, item: Any, error: BaseException, where: str) -> None:
+        self._turns.pop(index, None)
+        super().fail(index, item, error, where)
+
+    def raising(self) -> None:
+        failed, self._failed = self._failed, MISSING
+        if failed is not MISSING:
+            self.source.cache.tell_failed(lambda: self.source.call(failed))
+
+
+class _Told:
+    """Results that go through the cache one by one, as they are taken.
+
+    Args:
+        source: the input.
+        items: the items.
+        values: their answers.
+        sure: the cache has them.
+    """
+
+    def __init__(self, source: Filtered, items: Sequence[Any], values: list[Any], *, sure: bool) -> None:
+        self._sure = sure
+        self._source = source
+        self._items = items
+        self._values = values
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __iter__(self) -> Iterator[Any]:
+        call, tell = self._source.call, self._source.cache.tell
+        if self._sure:
+            yield from map(call, self._items)
+            return
+        for item, value in zip(self._items, self._values, strict=True):
+            try:
+                result = tell(value, call, item)
+            except Exception:  # a key that is no good: equal today, and not tomorrow
+                result = value
+            yield result

@@ -1,0 +1,250 @@
+"""What becomes of the items of a call over a cached function when they are looked at: answers, waiting ones, and tasks.
+
+The lower half of ``caching``, which has the drawing and is what a call sees. An item whose answer is known is put down with it
+(``found``), one whose key is under way waits for that, and every other one is ready to be a task (``Record``).
+"""
+
+from __future__ import annotations
+
+import _thread
+from collections import deque
+
+from manyhands.cache import MISSING
+from manyhands.keys import same
+from manyhands.scheduling.answers import Answers, Record, Turn
+from manyhands.scheduling.source import Source
+from manyhands.transport import tally
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import Any
+
+    from manyhands.cache import Cache
+    from manyhands.scheduling.answers import Foreseen
+
+#: So many items are looked at in one go.
+PIECE = 4096
+
+
+class Sorting(Source):
+    """The input of a call over a cached function, and what has become of its items so far; arguments as ``Filtered``."""
+
+    def __init__(
+        self, source: Source, cache: Cache, function: Any, constants: dict[str, Any], shape: int, *, lazy: bool, dense: bool
+    ) -> None:  # fmt: skip
+        self.inner = source
+        self.cache = cache
+        self.lazy = lazy
+        #: Items go through the cache, here and in order: nobody else takes part.
+        self.direct = not lazy
+        #: What has been found and not been put down yet: index, values, items, keys; an error in place of the values; or a turn.
+        self.found: deque[tuple[int, Any, Sequence[Any], Sequence[Any]] | Turn] = deque()
+        # A task with a random stream of its own, or one that may add to accumulators, does not come to the same twice.
+        self.answers = Answers(cache, repeatable=dense and not tally.made, room=PIECE)
+        self.flying: dict[Any, Record] = {}  # the last of each key that is under way, until it is handed out
+        self.lock = _thread.allocate_lock()  # of these: the watch's thread may look at items
+        self._before: tuple[Any, ...] = (function.__self__,) if hasattr(function, "__self__") else ()
+        self._constants = constants
+        self._shape = shape
+        self._ready: deque[Record] = deque()
+        self._here: list[Record] = []  # keys that go through the cache just now, here
+        self._batch: tuple[int, Sequence[Any]] | None = None  # the items that do
+        self._seen = self._tasks = 1
+
+    # looking at items
+
+    def _keys(self, items: Sequence[Any]) -> Iterator[Any]:
+        return self.cache.keys(items, self._before, self._constants, self._shape)
+
+    def _look(self, count: int, *, pull: bool) -> None:
+        """Look at the next items: which are known, which are under way, which are tasks?"""
+        with self.lock:
+            first, items = self.inner.take(count, pull=pull)
+            if len(items):
+                self._sort(first, items)
+
+    def _sort(self, first: int, items: Sequence[Any]) -> None:  # noqa: PLR0912, PLR0915 - one loop, as quick as can be
+        answers, flying, ready, found = self.answers, self.flying, self._ready, self.found
+        known = answers.values.get
+        keeps = self.cache.maxsize != 0
+        all_keys = list(self._keys(items))
+        self._seen += len(items)
+        foreseen = answers.foresee(all_keys, flying)
+        if keeps and self._all_known(first, items, all_keys, foreseen):
+            return
+        values: list[Any] = []
+        keys: list[Any] = []
+        ready_before = len(ready)
+        for index, (key, item) in enumerate(zip(all_keys, items, strict=True), first):
+            record: Record | None = None
+            refusal: Exception | None = None
+            value = MISSING
+            kept = holds = True
+            if keeps:
+                try:
+                    value = known(key, MISSING)
+                    if value is MISSING:
+                        record = flying.get(key)
+                        if record is not None:
+                            value = record.value
+                    if foreseen is not None:
+                        kept = foreseen.use(key)
+                        holds = answers.hold(key, record)
+                except Exception as error:  # the arguments have no key
+                    refusal = error
+            if value is not MISSING and holds and refusal is None:
+                values.append(value)
+                keys.append(key)
+                continue
+            if values:
+                place = index - first
+                found.append((index - len(values), values, items[place - len(values) : place], keys))
+                values, keys = [], []
+            there = value is not MISSING or record is not None
+            if refusal is not None:
+                found.append((index, refusal, [item], [key]))
+            elif not there or not (holds or kept):
+                before, record = record, Record(key, index, item, doubtful=there)
+                record.before = before
+                ready.append(record)
+                if keeps:
+                    flying[key] = record
+            elif value is not MISSING:
+                found.append(Turn(index, item, key))
+            else:
+                assert record is not None
+                if record.waiting is None:
+                    record.waiting = []
+                record.waiting.append((index, item, key))
+        if values:
+            found.append((first + len(items) - len(values), values, items[len(items) - len(values) :], keys))
+        if len(ready) > ready_before:
+            answers.fresh = False
+            if ready_before and ready[ready_before].index < ready[ready_before - 1].index:
+                self._in_order()
+        self._tasks += len(ready) - ready_before
+
+    def _all_known(
+        self, first: int, items: Sequence[Any], keys: list[Any], foreseen: Foreseen | None
+    ) -> bool:
+        """Put down the answers of items, if all are there and hold."""
+        fresh = self.answers.fresh
+        if foreseen is not None and not fresh:
+            return False
+        try:
+            answers = list(map(self.answers.values.__getitem__, keys))
+        except Exception:  # some are not, or have no key
+            return False
+        if foreseen is not None:
+            for key in keys:
+                foreseen.use(key)
+        sure = self.lazy and (self.cache.maxsize is None or fresh)
+        self.found.append((first, answers, items, () if sure else keys))
+        return True
+
+    def _in_order(self) -> None:
+        self._ready = deque(sorted(self._ready, key=lambda record: record.index))
+
+    # what comes of them
+
+    def release_here(self, index: int, count: int) -> None:
+        """Of items that were to go through the cache here nothing comes: those that wait for them are looked at anew."""
+        with self.lock:
+            for record in self._taken_here(index, count):
+                self._remove(record)
+                for later, item, _ in record.waiting or ():
+                    self.inner.give_back(later, [item])
+                record.waiting = None
+
+    def _taken_here(self, index: int, count: int) -> list[Record]:
+        found = [record for record in self._here if index <= record.index < index + count]
+        self._here = [record for record in self._here if record not in found]
+        return found
+
+    def _remove(self, record: Record) -> None:
+        """A key has no answer from this task, but perhaps from one before or after it."""
+        newer: Record | None = None
+        other = self.flying.get(record.key)
+        while other is not None and other is not record:
+            newer, other = other, other.before
+        if other is None:
+            return
+        if newer is not None:
+            newer.before = record.before
+        elif record.before is not None:
+            self.flying[record.key] = record.before
+        else:
+            del self.flying[record.key]
+
+    def ran(self, index: int, values: list[Any]) -> None:
+        """Items have gone through the cache: what waits for one of them has its answer."""
+        self._batch = None
+        if self.direct:
+            return
+        for record in self._taken_here(index, len(values)):
+            value = values[record.index - index]
+            self.answer(record, value)
+            self.handed(record.index, [record.key], [value])
+
+    def answer(self, record: Record, value: Any) -> None:
+        """A task has its answer, and so has what waits for it."""
+        with self.lock:
+            record.value = value
+            waiting, record.waiting = record.waiting, None
+            for index, item, key in waiting or ():
+                if self.answers.hold(key, record):
+                    self.found.append((index, [value], [item], [key]))
+                else:
+                    self.found.append(Turn(index, item, key))
+
+    def refuse(self, record: Record) -> None:
+        """A task has failed, and leaves nothing: what waits for it is looked at anew, or is a task of its own at once.
+
+        As long as the arguments are the same the loop would compute them one after the other, and most likely fail.
+        """
+        with self.lock:
+            self._remove(record)
+            waiting, record.waiting = record.waiting or [], None
+            for place, (index, item, key) in enumerate(waiting):
+                if not same(record.key, key):
+                    for later, other, _ in waiting[place:]:
+                        self.inner.give_back(later, [other])
+                    break
+                self._begin(Record(key, index, item, doubtful=True))
+            self._in_order()
+
+    def again(self, turn: Turn) -> None:
+        """The cache has evicted the answer of an item whose turn has come: it is a task after all."""
+        with self.lock:
+            self._begin(Record(turn.key, turn.index, turn.item))
+            self._in_order()
+
+    def _begin(self, record: Record) -> None:
+        self._ready.append(record)
+        self.flying.setdefault(record.key, record)
+
+    def handed(self, index: int, keys: Sequence[Any], values: Sequence[Any]) -> None:
+        """Items have gone through the cache when they were handed out, from ``index`` on."""
+        flying = self.flying
+        if not flying:
+            return
+        if self.cache.maxsize is None:
+            for key in flying.keys() & set(keys):
+                del flying[key]
+            return
+        for place, (key, value) in enumerate(zip(keys, values, strict=False), index):
+            newer: Record | None = None
+            record = flying.get(key)
+            while record is not None and record.index > place:
+                newer, record = record, record.before
+            if record is None:
+                continue
+            self.answers.put(record, value)
+            if newer is None:
+                del flying[key]
+            else:
+                newer.before = None
+        if self.answers.full():
+            with self.lock:
+                self.answers.learn()
