@@ -223,6 +223,16 @@ def test_what_tasks_add_is_added_as_often_as_the_loop_computes(any_way: Way, max
     assert len(states[0][1]) == misses - 2  # of those that fail nothing is added
 
 
+@pytest.mark.parametrize("maxsize", [None, 0, 1, 3])
+def test_in_whichever_order_results_come_each_miss_adds_once(any_way: Way, maxsize: int | None) -> None:
+    items = [1, 2, 1, 3, 3, 2, 1, 5, 4, 4, 1, 6] * 3
+    totals = Totals()
+    function = any_way(functools.lru_cache(maxsize)(add), chunksize=1)
+    assert sorted(function.imap_unordered(iter(items), totals=totals)) == sorted(items)
+    hits, misses, _, _ = function.cache_info()
+    assert (len(totals.items), hits + misses) == (misses, len(items))
+
+
 @pytest.mark.parametrize("maxsize", [None, 1, 3])
 def test_random_streams_are_those_of_the_loop_after_an_eviction(
     process_way: Way, maxsize: int | None

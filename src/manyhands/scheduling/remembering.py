@@ -65,11 +65,13 @@ class Remembering(Ledger):
         if counted:
             self._set_aside((record.index for record in taken), values)
         source.count(self.worker, len(values))
+        # In another order than the loop's any task may turn out to be a hit, and then nothing of it is added.
+        asks = self.counts and not self.ordered
         start = 0  # of tasks whose items follow each other
         for place, record in enumerate(taken):
             value = values[place]
             source.answer(record, value)
-            if record.doubtful:
+            if record.doubtful or asks:
                 self._put_tasks(taken[start:place], values[start:place])
                 self._put_off(Turn(record.index, record.item, record.key, value))
                 start = place + 1
