@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manyhands.cache import contents
 from manyhands.engine import warming
 from manyhands.engine.warming import Answers, Warming, fill
+from manyhands.keys import contents
 from manyhands.transport.serialize import dumps, loads
 
 values = st.integers(0, 5) | st.floats(0, 5) | st.sampled_from(["a", "b"]) | st.tuples(st.integers(0, 2))

@@ -172,11 +172,7 @@ class Feeding:
 
     def _feed_meanwhile(self) -> None:
         """See that the workers have enough before the consumer is given something: it may take its time with that."""
-        if (
-            self._line is not None
-            and self.ledger.ready()
-            and (self._quick or self.source.sequence is not None)
-        ):
+        if self._quick and self.ledger.ready():
             with self._lock:
                 self._feed(pull=True)
 
