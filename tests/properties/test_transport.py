@@ -345,7 +345,7 @@ class Simulation:
         self.called: list[int] = []
         self.sent: list[Message] = []
         self.moments = Moments(what)
-        self.handle = WorkerHandle(1)
+        self.handle = WorkerHandle(1, 0)
         theirs, memory = self.handle.open()
         theirs.close()
         self.journal = Journal(memory)

@@ -196,7 +196,12 @@ def _by_value_pickler() -> Any:
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         # A file that is open for reading would be read to its end, and arrive as a copy of its text in memory.
         dispatch_table = ChainMap(  # noqa: RUF012 - cloudpickle's own form
-            {TextIOWrapper: _refuse_file, memoryview: _keep_view, ContextVar: reduce_variable},
+            {
+                TextIOWrapper: _refuse_file,
+                memoryview: _keep_view,
+                ContextVar: reduce_variable,
+                types.CodeType: _reduce_code,
+            },
             cloudpickle.Pickler.dispatch_table,
         )
 
@@ -280,6 +285,17 @@ def _keep_view(view: memoryview) -> Any:
         return memoryview, (PickleBuffer(view),)
     return memoryview, ((bytes if view.readonly else bytearray)(view),)
 
+
+def _reduce_code(code: Any) -> Any:
+    """As cloudpickle does, and with the name of the file, which cloudpickle 3.1.3 leaves out: tracebacks show lines of it."""
+    from cloudpickle.cloudpickle import _code_reduce
+
+    make, arguments = _code_reduce(code)
+    return make, (*arguments[:_FILENAME], "".join(code.co_filename), *arguments[_FILENAME + 1 :])
+
+
+#: The place of the file's name among the arguments of a code object, from Python 3.11 on.
+_FILENAME = 10
 
 #: Functions with an ``lru_cache`` that have come here by value.
 arrived: WeakSet[Any] = WeakSet()
