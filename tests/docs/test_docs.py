@@ -100,7 +100,16 @@ def run_page(path: Path, run_program: Program) -> None:
 
 
 #: Pages whose blocks run in order.
-PAGES_RUN = ("index", "tutorial", "how-it-works", "how-to/guests", "shared-memory", "accumulators", "caches")
+PAGES_RUN = (
+    "index",
+    "tutorial",
+    "how-it-works",
+    "how-to/data",
+    "how-to/guests",
+    "shared-memory",
+    "accumulators",
+    "caches",
+)
 
 
 @pytest.mark.parametrize("name", PAGES_RUN)
