@@ -68,6 +68,8 @@ class Way:
     def __init__(self, seed: int | None, context: Context | None) -> None:
         self._seed = seed
         self._context = context
+        #: Tasks have a random state of their own, which must be put back before anything else runs.
+        self.seeds = seed is not None
 
     def pack(self) -> bytes:
         """Return it as bytes, warning of what cannot travel."""

@@ -29,15 +29,18 @@ import _thread
 import os
 from collections import deque
 from itertools import islice, starmap
+from time import perf_counter
 
 from manyhands.cache import MISSING, Missing, Unhashable, through
+from manyhands.scheduling.batch import Drawn
 from manyhands.scheduling.job import HERE, Job
 from manyhands.scheduling.ledger import Ledger
 from manyhands.scheduling.source import PLAIN, Source
+from manyhands.transport.frozen import Frozen, given
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import Any
 
     from manyhands.cache import Cache
@@ -45,6 +48,8 @@ if TYPE_CHECKING:
 
 #: So many items are looked at in one go.
 PIECE = 4096
+#: ... if that has lasted less than so many seconds.
+LONGEST_PIECE = 0.020
 #: ... of an iterator that takes longer than so many seconds to give them, fewer.
 QUICK = 0.000_200
 
@@ -87,6 +92,8 @@ class Filtered(Source):
         dense: bool, processes: bool,
     ) -> None:  # fmt: skip
         self.inner = source
+        source.looked_at = True  # what is not immutable has its key as long as it is what it was
+        self._given = given if source._wary else _same
         self.cache = cache
         #: Makes a call to the cache with an item.
         self._through = through(cache, function)
@@ -107,6 +114,7 @@ class Filtered(Source):
         self._ready: deque[Record] = deque()
         self._back: list[tuple[int, list[Any]]] = []  # tasks that were given back
         self._batch: tuple[int, Sequence[Any]] | None = None  # what goes through the cache just now
+        self._piece = 64  # so many items are asked for in one go
         self._number = 0
         self._seen = self._tasks = 1
         self._known: dict[Any, Any] = {}
@@ -128,6 +136,15 @@ class Filtered(Source):
     @property
     def error(self) -> BaseException | None:  # type: ignore[override]
         return self.inner.error
+
+    def travel(self, freeze: Callable[[Any], bytes]) -> None:
+        self.inner.travel(freeze)
+
+    def share(self, out: Callable[[], Iterable[Any]]) -> None:
+        self.inner.share(out)
+
+    def keep(self, item: Any) -> Any:
+        return self.inner.keep(item)
 
     def begin(self, put: Callable[[int, list[Any]], object]) -> None:
         self.inner.begin(put)
@@ -198,19 +215,33 @@ class Filtered(Source):
 
     def _ask(self, count: int) -> bool:
         """Hand on the answers of the next items as far as the cache has them, as the loop would find them."""
-        inner = self.inner
-        listed = not inner.given_back() and type(inner.sequence) in PLAIN
+        inner, index = self.inner, self.inner.position
+        if (
+            inner.given_back() or inner.restores
+        ):  # what the cache has not got, or is not asked for, is to be run
+            return False
+        at_hand = inner.at_hand()
+        values = (
+            self._ask_at_hand(min(count, at_hand)) if at_hand else self._ask_drawing(min(count, self._piece))
+        )
+        if values:
+            self._ledger.keep(index, values)
+        return bool(values)
+
+    def _ask_at_hand(self, count: int) -> list[Any]:
+        """Ask for the answers of items that are there."""
+        inner, index = self.inner, self.inner.position
+        listed = type(inner.sequence) in PLAIN
         items: Sequence[Any] = []
         if listed:
             assert inner.sequence is not None
-            items = inner.sequence[inner.position : inner.position + count]
+            items = inner.sequence[index : index + count]
             listed = not inner.star or set(map(type, items)) == {tuple}
-        index = inner.position
         if not listed:
-            inner.look_ahead(count, QUICK)
-            index, items = inner.take(max(1, min(count, inner.at_hand())))
+            _, items = inner.take(count, pull=False)
+        asked = self._given(items)
         calls = (
-            starmap(self._through, items) if self._shape and not self._constants else map(self.call, items)
+            starmap(self._through, asked) if self._shape and not self._constants else map(self.call, asked)
         )
         values: list[Any] = []
         try:
@@ -221,9 +252,36 @@ class Filtered(Source):
             inner.position += len(values)
         elif len(values) < len(items):
             inner.give_back(index + len(values), items[len(values) :])
-        if values:
-            self._ledger.keep(index, values)
-        return bool(values)
+        return values
+
+    def _ask_drawing(self, count: int) -> list[Any]:
+        """Ask for the answers of items that are read one by one; the one that has none is given back."""
+        inner, index = self.inner, self.inner.position
+        batch = Drawn(inner.items(), count, 0.0, timed=False)
+        raised: Exception | None = None
+        try:
+            self.cache.answered(_refuse, lambda: batch.run(self.call, None), probe=True)
+        except Exception as error:
+            raised = error
+        ended = batch.input_ended()
+        inner.drew(batch.begun(), ended=ended, error=raised if ended else None)
+        if raised is not None and not ended:
+            inner.give_back(index + len(batch.results), [batch.item()])
+        # An input that takes its time is not asked for many in one go: others may want to stop the call.
+        quick = perf_counter() - batch.start < LONGEST_PIECE
+        self._piece = min(PIECE, 4 * count) if quick else max(1, count // 2)
+        return batch.results
+
+    def draw(self) -> None:
+        """Return None: items are looked at before they run."""
+
+    def take_here(self, count: int) -> tuple[int, Sequence[Any]]:
+        index, items = self.take(count)
+        if self._given is not _same:
+            items = [each.settled() if type(each) is Frozen else each for each in items]
+            if self.direct:
+                self._batch = index, items
+        return index, items
 
     def take(self, count: int, *, pull: bool = True) -> tuple[int, Sequence[Any]]:
         if self.direct:
@@ -336,7 +394,7 @@ class Filtered(Source):
     # looking at items
 
     def _keys(self, items: Sequence[Any]) -> Iterator[Any]:
-        return self.cache.keys(items, self._before, self._constants, self._shape)
+        return self.cache.keys(self._given(items), self._before, self._constants, self._shape)
 
     def _refresh(self) -> None:
         """Learn what the cache knows."""
@@ -347,9 +405,13 @@ class Filtered(Source):
     def _look(self, count: int, *, pull: bool) -> None:
         """Look at the next items: which are known, which are under way, which are tasks?"""
         with self.lock:
-            first, items = self.inner.take(count, pull=pull)
-            if len(items):
-                self._sort(first, items)
+            while count > 0:
+                first, items = self.inner.take(count, pull=pull)
+                if len(items):
+                    self._sort(first, items)
+                count -= len(items)
+                if not len(items) or type(items[-1]) is not Frozen or self.inner.freeze is None:
+                    return
 
     def _sort(self, first: int, items: Sequence[Any]) -> None:  # noqa: PLR0912 - one loop, as quick as can be
         flying, ready, found = self.flying, self._ready, self.found
@@ -487,7 +549,7 @@ class Remembering(Ledger):
         items, keys, good = told
         source, cache = self.source, self.source.cache
         if not good:
-            cache.tell_failed(lambda: source.call(items[0]))
+            cache.tell_failed(lambda: source.call(source._given(items)[0]))
             return values
         if source.lazy:
             source.handed(keys, values)
@@ -512,6 +574,7 @@ class Remembering(Ledger):
     def _replayed(self, items: Sequence[Any], keys: Sequence[Any], values: list[Any]) -> list[Any]:
         """Make the calls of a run to the cache, and return what it gives."""
         source, cache = self.source, self.source.cache
+        items = source._given(items)
         if cache.maxsize == 0:  # it has no keys
             return [cache.tell(value, source.call, item) for item, value in zip(items, values, strict=True)]
         answers: dict[Any, Any] = {}
@@ -592,7 +655,7 @@ class Remembering(Ledger):
     def raising(self) -> None:
         failed, self._failed = self._failed, MISSING
         if failed is not MISSING:
-            self.source.cache.tell_failed(lambda: self.source.call(failed))
+            self.source.cache.tell_failed(lambda: self.source.call(given([failed])[0]))
 
 
 class _Told:
@@ -608,7 +671,7 @@ class _Told:
     def __init__(self, source: Filtered, items: Sequence[Any], values: list[Any], *, sure: bool) -> None:
         self._sure = sure
         self._source = source
-        self._items = items
+        self._items = source._given(items)
         self._values = values
 
     def __len__(self) -> int:
@@ -625,6 +688,10 @@ class _Told:
             except Exception:  # a key that is no good: equal today, and not tomorrow
                 result = value
             yield result
+
+
+def _same(items: Sequence[Any]) -> Sequence[Any]:
+    return items
 
 
 def _refuse(*_: Any) -> Any:
