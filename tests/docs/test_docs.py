@@ -101,7 +101,8 @@ def run_page(path: Path, run_program: Program) -> None:
 
 #: Pages whose blocks run in order.
 PAGES_RUN = (
-    "index", "tutorial", "how-it-works", "how-to/guests", "how-to/caches", "shared-memory", "accumulators", "caches",
+    "index", "tutorial", "how-it-works", "how-to/data", "how-to/guests", "how-to/caches", "shared-memory", "accumulators",
+    "caches",
 )  # fmt: skip
 
 

@@ -35,6 +35,9 @@ class Line(_Protocol):
     def outstanding(self) -> int:
         """Chunks handed over and not finished."""
 
+    def freeze(self, item: Any) -> bytes:
+        """Return an item as what travels of it; where tasks do not share objects with their caller."""
+
     def pack(self, items: Sequence[Any], base: int) -> tuple[Any, int]:
         """Return the items from index ``base`` on as what travels, and its size in bytes; in the caller's thread."""
 
@@ -62,6 +65,8 @@ class Backend(_Protocol):
     """Where tasks run."""
 
     isolated: bool
+    #: Tasks get the very objects that the caller has, and change those.
+    shares: bool
 
     @property
     def workers(self) -> int:

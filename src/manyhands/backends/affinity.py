@@ -19,6 +19,7 @@ from collections import Counter
 from manyhands.backends.lines import ProcessLine
 from manyhands.engine.definitions import FULL, ONE, pack
 from manyhands.engine.streams import Chunk, Crash, Results
+from manyhands.transport.frozen import opened
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class LaneLine(ProcessLine):
             return self.spread * min(self._depths[lane] for lane in range(self.spread))
 
     def pack(self, items: Sequence[Any], base: int) -> tuple[list[Part], int]:
-        lanes = self._pool.lanes.of(hashes(self._affinity, items, self._shape), self.spread)
+        lanes = self._pool.lanes.of(hashes(self._affinity, [*map(opened, items)], self._shape), self.spread)
         parts, size = [], 0
         for lane in dict.fromkeys(lanes):
             places = [place for place, other in enumerate(lanes) if other == lane]
@@ -108,7 +109,8 @@ class LaneLine(ProcessLine):
 
         single = self._shape == ONE
         tasks = [
-            ((item,) if single else item, {INDEX: place}) for item, place in zip(items, places, strict=True)
+            ((item,) if single else item, {INDEX: place})
+            for item, place in zip(map(opened, items), places, strict=True)
         ]
         return pack(self._encoder, tasks, FULL)
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from manyhands.engine.streams import Broken, Changed, Results
 from manyhands.shared.committing import done
 from manyhands.transport import tally
+from manyhands.transport.frozen import Frozen, opened
 from manyhands.transport.tally import counted
 
 if TYPE_CHECKING:
@@ -106,7 +107,12 @@ class ThreadLine:
         return len(self.waiting) + self.in_flight
 
     def pack(self, items: Sequence[Any], base: int) -> tuple[Sequence[Any], int]:
+        if any(type(item) is Frozen for item in items):
+            return [*map(opened, items)], 0
         return items, 0
+
+    def freeze(self, item: Any) -> bytes:
+        raise TypeError("threads get the very objects")
 
     def send(self, packed: Sequence[Any], count: int, base: int, timeout: float | None) -> None:
         self._crew.post(Chunk(self, packed, base))

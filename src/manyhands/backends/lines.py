@@ -55,6 +55,9 @@ class ProcessLine:
     def outstanding(self) -> int:
         return len(self._stream.ready) + self._stream.in_flight
 
+    def freeze(self, item: Any) -> bytes:
+        return self._encoder.encode(item)
+
     def pack(self, items: Sequence[Any], base: int) -> tuple[Any, int]:
         from manyhands.engine.definitions import pack
 

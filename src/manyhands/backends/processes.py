@@ -46,6 +46,8 @@ class Processes:
         self.options = options
         #: Tasks rely on something that the caller's process has not got.
         self.isolated = options.isolated
+        #: Tasks get the very objects that they are called with.
+        self.shares = False
         self._key: tuple[Any, ...] | None = None
         #: In the context of who makes the call: it may be another thread that opens the way to the workers.
         self.way = _way(options)

@@ -55,6 +55,7 @@ class Threads:
         self.workers = 1 if self.nested else options.max_workers or cpu_count()
         #: Tasks rely on something that the caller's thread has not got.
         self.isolated = options.isolated
+        self.shares = True
 
     def warm(self) -> bool:
         crew = _crews.get(_key(self.options))

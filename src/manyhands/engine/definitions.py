@@ -17,6 +17,7 @@ from manyhands.engine.streams import Definition
 from manyhands.exceptions import SharedStateError
 from manyhands.transport.arena import Frame, leased, leases_of, size_of
 from manyhands.transport.frames import join
+from manyhands.transport.frozen import Frozen, opened
 from manyhands.transport.serialize import Encoder, by_value, dumps, loads, reference
 
 TYPE_CHECKING = False
@@ -63,8 +64,11 @@ def pack(encoder: Encoder, items: Sequence[Any], shape: int) -> tuple[Packed, in
             return Packed([batch], shape | BATCH), len(batch)
     frames = []
     for item in items:
+        if type(item) is Frozen and not item.local:  # it has been pickled when it was read
+            frames.append(item.frame)
+            continue
         try:
-            frames.append(encoder.encode(item))
+            frames.append(encoder.encode(opened(item)))
         except BaseException as error:
             raise refused(item, shape, error) from error
     return Packed(join(frames), shape), sum(map(size_of, frames))

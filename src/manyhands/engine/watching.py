@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import sys
 
 from manyhands.transport.memory import address_of, own_pages
 from manyhands.transport.serialize import PROTOCOL, THRESHOLD, pickle
@@ -47,6 +48,11 @@ class Watched:
         if not self._arguments:
             return None
         mapped = any(each() is not None for each in self._maps)
+        files = sys.modules.get("manyhands.transport.files")
+        if (
+            files is not None
+        ):  # what is written to a mapped file is not lost, and its content is not read for this
+            files.active.on = files.register()
         try:
             return [
                 pickle(each, PROTOCOL, buffer_callback=_is_small if mapped else None)
@@ -54,10 +60,13 @@ class Watched:
             ]
         except Exception:
             return None
+        finally:
+            if files is not None:
+                files.active.on = False
 
 
 def _is_array(obj: Any) -> bool:
-    return type(obj).__name__ == "ndarray"
+    return type(obj).__name__ == "ndarray" and type(obj.base).__name__ != "memmap"
 
 
 def _is_small(buffer: PickleBuffer) -> bool:

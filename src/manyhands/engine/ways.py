@@ -71,6 +71,8 @@ class Way:
         self._seed = seed
         self._context = context
         self.warm = warm
+        #: Tasks have a random state of their own, which must be put back before anything else runs.
+        self.seeds = seed is not None
 
     def pack(self) -> bytes:
         """Return it as bytes, warning of what cannot travel."""

@@ -11,7 +11,7 @@ from manyhands.transport.tally import Counted, Parts, close, running
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
     from manyhands.transport.tally import Share
@@ -35,9 +35,11 @@ class Batch:
         ([], 1)
     """
 
-    __slots__ = ("_left", "counted", "expected", "iterator", "results", "size", "start", "stopped")
+    #: Nothing here is waited for but tasks; the items are there.
+    waited = 0.0
 
     def __init__(self, items: Sequence[Any], expected: float) -> None:
+        self.items = items
         self.iterator: Any = iter(items)
         self.size = len(items)
         self.expected = expected
@@ -81,18 +83,21 @@ class Batch:
         """
         before = running.parts
         parts = running.parts = BatchParts(self)
+        ended = False
         try:
             if quickest:
                 self.run_quickest(function)
             else:
                 self.run(function, patience)
+            ended = True
         finally:
             running.parts = before
-            parts.end(len(self.results))
+            done = len(self.results) if ended or self.results else self.done()
+            parts.end(done)
             if parts.shares:
                 self.counted = True
                 if not self.results:
-                    self.results = [None] * (self.begun() - 1)
+                    self.results = [None] * done
                 for place, shares in parts.shares.items():
                     self.results[place] = Counted(self.results[place], shares)
 
@@ -100,12 +105,119 @@ class Batch:
         """How many tasks have begun."""
         return self.size - (self.iterator.__length_hint__() if self._left is None else self._left)
 
+    def done(self) -> int:
+        """How many tasks have ended well, when it was ended by an exception."""
+        return self.begun() - (not self.input_raised())
+
+    def item(self) -> Any:
+        """The item of the task that has raised."""
+        return self.items[self.begun() - 1]
+
+    def rest(self, done: int) -> Sequence[Any]:
+        """The items after so many tasks."""
+        return self.items[done:]
+
     def stop(self) -> None:
         """End it after the task that is running, if its iterator can be moved; from another thread."""
         self.stopped = True
         if self._left is None and hasattr(self.iterator, "__setstate__"):
             self._left = self.iterator.__length_hint__()
             self.iterator.__setstate__(_END)  # past its end
+
+    # of the input
+
+    def reading(self) -> bool:
+        """Tell whether it is the input that is at work, and not a task; from another thread."""
+        return False
+
+    def input_ended(self) -> bool:
+        """Tell whether the input has ended, by its end or an exception."""
+        return False
+
+    def input_raised(self) -> bool:
+        """Of an exception: tell whether the input has raised it, and not a task."""
+        return False
+
+
+class Drawn(Batch):
+    """Tasks that are being run here, each item of which is read when the task before has ended, as in a loop.
+
+    Three iterators of the same length tell what happens, at next to no cost: the ticks end it, the marks go on before an item
+    is asked for, the tocks when it is there.
+
+    Args:
+        source: the iterator.
+        size: how many items to read.
+        expected: how long all tasks should take, seconds, without what the input takes.
+        timed: measure what the input takes.
+
+    Example:
+        >>> batch = Drawn(iter(["one", "two", "three"]), 2, 0.001, timed=False)
+        >>> batch.run(len, None)
+        >>> batch.results, batch.begun(), batch.input_ended()
+        ([3, 3], 2, False)
+    """
+
+    def __init__(self, source: Iterator[Any], size: int, expected: float, *, timed: bool) -> None:
+        super().__init__((), expected)
+        self.size = size
+        self.timed = timed
+        self._item: Any = None
+        self._ticks: Any
+        self._marks: Any
+        self._tocks: Any
+        self._ticks, self._marks, self._tocks = (iter(bytes(size)) for _ in range(3))
+        self.iterator = zip(self._ticks, self._marks, source, self._tocks, strict=False)
+
+    def run_quickest(self, function: Callable[[Any], Any]) -> None:
+        item = None
+        try:
+            self.results = [function(item := each) for _, _, each, _ in self.iterator]
+        except BaseException:
+            self._item = item
+            raise
+
+    def run(self, function: Callable[[Any], Any], patience: float | None) -> None:
+        append, clock, item = self.results.append, perf_counter, None
+        before, late = self.start, self.start + (_END if patience is None else patience)
+        try:
+            if not self.timed:
+                if patience is None:
+                    for _, _, item, _ in self.iterator:
+                        append(function(item))
+                    return
+                for _, _, item, _ in self.iterator:
+                    append(function(item))
+                    if clock() > late:
+                        break
+                return
+            for _, _, item, _ in self.iterator:
+                self.waited += clock() - before
+                append(function(item))
+                before = clock()
+                if before - self.waited > late:
+                    break
+        except BaseException:
+            self._item = item
+            raise
+
+    def begun(self) -> int:
+        return self.size - int(self._tocks.__length_hint__())
+
+    def item(self) -> Any:
+        return self._item
+
+    def rest(self, done: int) -> Sequence[Any]:
+        return ()
+
+    def stop(self) -> None:
+        self.stopped = True
+        self._ticks.__setstate__(_END)
+
+    def reading(self) -> bool:
+        return bool(self._marks.__length_hint__() < self._tocks.__length_hint__())
+
+    input_ended = input_raised = reading
 
 
 class BatchParts(Parts):
@@ -129,7 +241,7 @@ class BatchParts(Parts):
 
     def end(self, done: int) -> None:
         """The batch is over; what a task has added that has raised is thrown away."""
-        if self and (done >= self._task or self._batch.begun() > self._task):
+        if self and done >= self._task:
             self._close()
 
     def _close(self) -> None:

@@ -29,24 +29,29 @@ from __future__ import annotations
 
 import os
 from itertools import islice, starmap
+from time import perf_counter
 
 from manyhands.cache import Missing, Unhashable, through
 from manyhands.scheduling.answers import Record
+from manyhands.scheduling.batch import Drawn
 from manyhands.scheduling.job import Job
 from manyhands.scheduling.remembering import Remembering
-from manyhands.scheduling.sorting import PIECE, Sorting
+from manyhands.scheduling.sorting import PIECE, Sorting, same_items
 from manyhands.scheduling.source import PLAIN
+from manyhands.transport.frozen import Frozen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections import deque
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
     from manyhands.cache import Cache
     from manyhands.scheduling.policy import Policy
     from manyhands.scheduling.source import Source
 
+#: So many items of an iterator are asked for in one go if that has lasted less than so many seconds.
+LONGEST_PIECE = 0.020
 #: Of an iterator that takes longer than so many seconds to give ``PIECE`` items, fewer are looked at in one go.
 QUICK = 0.000_200
 
@@ -72,11 +77,13 @@ class Filtered(Sorting):
         super().__init__(source, cache, function, constants, shape, lazy=lazy, dense=dense)
         #: Makes a call to the cache with an item.
         self._through = through(cache, function)
-        self.call = Job(self._through, None, constants, shape, None).here
+        call = Job(self._through, None, constants, shape, None).here
+        self.call = call if self._given is same_items else lambda item: call(*self._given([item]))
         self.records: dict[int, Record] = {}  # tasks that were given out, by number
         self._dense = dense
         self._processes = processes
         self._back: list[tuple[int, list[Any]]] = []  # tasks that were given back
+        self._piece = 64  # so many items are asked for in one go
         self._number = 0
         #: No task begins any more.
         self.over = False
@@ -97,6 +104,15 @@ class Filtered(Sorting):
     @property
     def error(self) -> BaseException | None:  # type: ignore[override]
         return self.inner.error
+
+    def travel(self, freeze: Callable[[Any], bytes]) -> None:
+        self.inner.travel(freeze)
+
+    def share(self, out: Callable[[], Iterable[Any]]) -> None:
+        self.inner.share(out)
+
+    def keep(self, item: Any) -> Any:
+        return self.inner.keep(item)
 
     def begin(self, put: Callable[[int, list[Any]], object]) -> None:
         self.inner.begin(put)
@@ -170,19 +186,33 @@ class Filtered(Sorting):
 
     def _ask(self, count: int) -> bool:
         """Hand on the answers of the next items as far as the cache has them, as the loop would find them."""
-        inner = self.inner
-        listed = not inner.given_back() and type(inner.sequence) in PLAIN
+        inner, index = self.inner, self.inner.position
+        if (
+            inner.given_back() or inner.restores
+        ):  # what the cache has not got, or is not asked for, is to be run
+            return False
+        at_hand = inner.at_hand()
+        values = (
+            self._ask_at_hand(min(count, at_hand)) if at_hand else self._ask_drawing(min(count, self._piece))
+        )
+        if values:
+            self._ledger.keep(index, values)
+        return bool(values)
+
+    def _ask_at_hand(self, count: int) -> list[Any]:
+        """Ask for the answers of items that are there."""
+        inner, index = self.inner, self.inner.position
+        listed = type(inner.sequence) in PLAIN
         items: Sequence[Any] = []
         if listed:
             assert inner.sequence is not None
-            items = inner.sequence[inner.position : inner.position + count]
+            items = inner.sequence[index : index + count]
             listed = not inner.star or set(map(type, items)) == {tuple}
-        index = inner.position
         if not listed:
-            inner.look_ahead(count, QUICK)
-            index, items = inner.take(max(1, min(count, inner.at_hand())))
+            _, items = inner.take(count, pull=False)
+        asked = self._given(items)
         calls = (
-            starmap(self._through, items) if self._shape and not self._constants else map(self.call, items)
+            starmap(self._through, asked) if self._shape and not self._constants else map(self.call, asked)
         )
         values: list[Any] = []
         try:
@@ -193,9 +223,36 @@ class Filtered(Sorting):
             inner.position += len(values)
         elif len(values) < len(items):
             inner.give_back(index + len(values), items[len(values) :])
-        if values:
-            self._ledger.keep(index, values)
-        return bool(values)
+        return values
+
+    def _ask_drawing(self, count: int) -> list[Any]:
+        """Ask for the answers of items that are read one by one; the one that has none is given back."""
+        inner, index = self.inner, self.inner.position
+        batch = Drawn(inner.items(), count, 0.0, timed=False)
+        raised: Exception | None = None
+        try:
+            self.cache.answered(_refuse, lambda: batch.run(self.call, None), probe=True)
+        except Exception as error:
+            raised = error
+        ended = batch.input_ended()
+        inner.drew(batch.begun(), ended=ended, error=raised if ended else None)
+        if raised is not None and not ended:
+            inner.give_back(index + len(batch.results), [batch.item()])
+        # An input that takes its time is not asked for many in one go: others may want to stop the call.
+        quick = perf_counter() - batch.start < LONGEST_PIECE
+        self._piece = min(PIECE, 4 * count) if quick else max(1, count // 2)
+        return batch.results
+
+    def draw(self) -> None:
+        """Return None: items are looked at before they run."""
+
+    def take_here(self, count: int) -> tuple[int, Sequence[Any]]:
+        index, items = self.take(count)
+        if self._given is not same_items:
+            items = [each.settled() if type(each) is Frozen else each for each in items]
+            if self.direct:
+                self._batch = index, items
+        return index, items
 
     def take(self, count: int, *, pull: bool = True) -> tuple[int, Sequence[Any]]:
         if self.direct:

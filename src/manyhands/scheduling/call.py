@@ -19,7 +19,7 @@ from __future__ import annotations
 from time import monotonic, perf_counter
 
 from manyhands.scheduling.arriving import Arriving
-from manyhands.scheduling.batch import Batch
+from manyhands.scheduling.batch import Batch, Drawn
 from manyhands.scheduling.chunks import LOOK
 from manyhands.scheduling.feeding import QUICK
 from manyhands.scheduling.job import HERE, note_here
@@ -27,7 +27,7 @@ from manyhands.scheduling.watch import PATIENCE, Watch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from typing import Any
 
 
@@ -186,26 +186,25 @@ class Call(Arriving):
     def _run_here(self) -> None:
         """Run a batch of tasks in this thread."""
         planner, source = self.planner, self.source
-        with self._lock:
-            count = planner.batch(source.remaining(), going=self._line is not None)
-            room = self._free()
-            count = min(count, room)
-            if self.backend is not None and not planner.measured:
-                source.look_ahead(min(count + 2 * self.workers, room), QUICK)
-            index, items = source.take(max(1, count))
-            here, direct = source.here(self.job.here), source.direct
-        if not len(items):
+        if self._out and source.holds_back(here=True):
+            self._wait()
             return
-        self._stand_watch(len(items))
+        with self._lock:
+            index, batch = self._next_batch()
+            here, direct = source.here(self.job.here), source.direct
+        if not batch.size:
+            return
+        self._stand_watch(batch.size)
         if self._line is not None:
             self._line.limit = max(1, self.workers - 1)  # this thread is one of the hands
-        cheap = planner.measured and (planner.cost or 0) < CHEAP and not self.lazy
+        cheap = planner.measured and (planner.cost or 0) + (self._reading or 0) < CHEAP and not self.lazy
         counts = self.ledger.counts
         plain = cheap and direct and self.ledger.policy is None
         close, way = None, self.job.way
         if way is not None:
             here, close = way.here(here, index)
-        self._batch = batch = Batch(items, len(items) * (planner.cost or 0))
+        batch.start = perf_counter()
+        self._batch = batch
         try:
             # If its tasks are dearer than those before: time to think again.
             patience = None if cheap else max(LOOK, 4 * batch.expected)
@@ -217,19 +216,44 @@ class Call(Arriving):
                 batch.run(here, patience)
         except BaseException as error:
             self._batch = None
-            self._failed_here(batch, index, items, error, plain=plain)
+            self._failed_here(batch, index, error, plain=plain)
             return
         finally:
             if close is not None:
                 close()
         seconds = perf_counter() - batch.start
         self._batch = None
-        done = len(batch.results)
-        self._compare(done, seconds)
+        self._ran(batch, index, seconds)
+
+    def _next_batch(self) -> tuple[int, Batch]:
+        """The next tasks to run here, and the index of the first; what has not been read yet is read as they run."""
+        planner, source = self.planner, self.source
+        cost = planner.cost or 0.0
+        room = self._free()
+        count = min(planner.batch(source.remaining(), going=self._line is not None), room)
+        if self.backend is not None and not planner.measured:
+            source.look_ahead(min(count + 2 * self.workers, room), QUICK)
+        count = max(1, count)
+        iterator = source.draw()
+        if iterator is None:
+            index, items = source.take_here(count)
+            return index, Batch(items, len(items) * cost)
+        reading = self._reading
+        # To measure what the input takes costs something, too: not where all is cheap, or the input next to nothing.
+        timed = reading is None or not planner.measured or (cost + reading >= CHEAP and 8 * reading > cost)
+        return source.position, Drawn(iterator, count, count * (cost + (reading or 0.0)), timed=timed)
+
+    def _ran(self, batch: Batch, index: int, seconds: float) -> None:
+        """Those tasks of a batch that have results have run, together in so many seconds."""
+        source, done = self.source, len(batch.results)
         with self._lock:
-            if done < len(items):
-                source.give_back(index + done, items[done:])
-            planner.ran_here(done, seconds)
+            if isinstance(batch, Drawn):
+                source.drew(batch.begun(), ended=batch.input_ended())
+            elif done < batch.size:
+                source.give_back(index + done, batch.rest(done))
+            if done:
+                self._compare(done, seconds - batch.waited)
+                self._measured(batch, done, seconds)
         if done:
             self.ledger.keep(index, batch.results, counted=batch.counted)
 
@@ -238,28 +262,46 @@ class Call(Arriving):
         if self._line is not None and self._line.spread > 1 and done:
             self._cold = seconds / done > COLD * ((self.planner.cost or 0) + self.planner.ship)
 
-    def _failed_here(
-        self, batch: Batch, index: int, items: Sequence[Any], error: BaseException, *, plain: bool
-    ) -> None:
-        """A task of a batch has raised."""
-        ledger, place = self.ledger, batch.begun() - 1 if plain else len(batch.results)
+    def _measured(self, batch: Batch, tasks: int, seconds: float) -> None:
+        """So many tasks of a batch took so many seconds, together with what their input took."""
+        if isinstance(batch, Drawn):
+            if batch.timed:
+                self._reading = batch.waited / max(1, batch.begun())
+                seconds -= batch.waited
+            else:
+                if seconds > tasks * CHEAP and seconds > 2 * batch.expected * tasks / batch.size:
+                    self._reading = None  # tasks are slower, or the input is: the next batch tells
+                    return
+                seconds = max(seconds - tasks * (self._reading or 0.0), seconds / 4)
+        self.planner.ran_here(tasks, seconds)
+
+    def _failed_here(self, batch: Batch, index: int, error: BaseException, *, plain: bool) -> None:
+        """A task of a batch has raised, or the input has."""
+        ledger, source, done = self.ledger, self.source, batch.done() if plain else len(batch.results)
+        from_input = batch.input_raised()
         if plain and isinstance(error, KeyboardInterrupt):
             raise error
         if batch.results:
             ledger.keep(index, batch.results, counted=batch.counted)
-        if isinstance(error, KeyboardInterrupt):
+        if isinstance(error, KeyboardInterrupt) or (from_input and not isinstance(error, Exception)):
             raise error
-        if (
-            plain
-        ):  # the results before it were all good, and none is wanted, but for what their tasks have added
-            first = index + place if batch.results else index
-            ledger.give_up(first, note_here(error, index + place, self.job, items[place]))
-            return
         with self._lock:
-            if ledger.policy is not None and place + 1 < len(items):
-                self.source.give_back(index + place + 1, items[place + 1 :])
-            self.planner.ran_here(place + 1, perf_counter() - batch.start)
-        ledger.fail(index + place, items[place], error, HERE)
+            if isinstance(batch, Drawn):
+                source.drew(batch.begun(), ended=from_input, error=error if from_input else None)
+            if not plain:
+                if ledger.policy is not None and done + 1 < batch.size:
+                    source.give_back(index + done + 1, batch.rest(done + 1))
+                if batch.begun():
+                    self._measured(batch, batch.begun(), perf_counter() - batch.start)
+        if plain and (batch.begun() or not from_input):
+            # The results before it were all good, and none is wanted, but for what their tasks have added.
+            first = index + done if batch.results else index
+            ledger.give_up(
+                first, error if from_input else note_here(error, index + done, self.job, batch.item())
+            )
+        elif not from_input:
+            item = batch.item() if ledger.policy is None else source.keep(batch.item())
+            ledger.fail(index + done, item, error, HERE)
 
     def _stand_watch(self, tasks: int) -> None:
         """Have somebody look up when this thread is stuck in a task."""
@@ -294,7 +336,9 @@ class Call(Arriving):
             self._doze = min(2 * self._doze, DOZE)  # the consumer is at work, or the input: not our business
             return self._doze
         self._doze = PATIENCE
-        elapsed = perf_counter() - batch.start
+        if batch.reading():  # the input is at work: not our business
+            return DOZE
+        elapsed = perf_counter() - batch.start - batch.waited
         if not batch.stopped:
             again = self.planner.look_again(batch.begun(), batch.size, elapsed, batch.expected)
             if again:

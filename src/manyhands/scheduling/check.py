@@ -13,6 +13,7 @@ from manyhands.exceptions import InitializerError, OptionsError, StaleGlobalErro
 from manyhands.scheduling.compare import mismatch
 from manyhands.scheduling.observing import Change, Probe, Surroundings, copied, globals_of, observe
 from manyhands.scheduling.source import Source
+from manyhands.transport.frozen import opened
 from manyhands.transport.refusal import safe_repr
 from manyhands.transport.serialize import dumps, loads
 
@@ -128,10 +129,18 @@ def check(
     """
     if sample < 1:
         raise OptionsError(f"sample must be at least 1, not {sample}: it is how many items are run")
-    _, taken = Source(iterables).take(sample)
-    items = [tuple(item) if len(iterables) > 1 else (item,) for item in taken]
+    items = [tuple(item) if len(iterables) > 1 else (item,) for item in _first(Source(iterables), sample)]
     name = getattr(function, "__qualname__", None) or type(function.__wrapped__).__qualname__
     return Report(name, len(items), _sorted(_Check(function, items, constants).differences()))
+
+
+def _first(source: Source, sample: int) -> list[Any]:
+    """Return so many items, each as it was when it was given."""
+    source.travel(dumps)
+    found: list[Any] = []
+    while len(found) < sample and not source.drained():
+        found += map(opened, source.take(sample - len(found))[1])
+    return found
 
 
 class _Check:

@@ -15,7 +15,7 @@ from manyhands.scheduling.watch import PATIENCE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from manyhands.backends import Backend, Line
@@ -75,6 +75,11 @@ class Feeding:
         self._refused: BaseException | None = None  # what the watch could not send
         self._counted = False
         self._cold = False  # tasks take longer here than in workers that have their caches warm
+        self._reading: float | None = None  # what the input takes for an item, of late: seconds
+        self._froze = [0.0]  # seconds that went into freezing items since the last chunk
+        source.apart = job.way is not None and job.way.seeds
+        if backend is not None and backend.shares:
+            source.share(self.ledger.items_out)
 
     def _blocked(self) -> bool:
         """Tell whether the consumer has to take results before more tasks may begin."""
@@ -126,6 +131,8 @@ class Feeding:
             eager=self.lazy or self.source.restores,
         )
         self._line.check_wait()
+        if not self.backend.shares:
+            self.source.travel(_timed(self._line.freeze, self._froze))
         self.source.engage()
 
     def _deliver(self, event: Event) -> None:
@@ -147,9 +154,11 @@ class Feeding:
             if count < 1:
                 return
             before = source.position
+            pull = pull and not (self._out and source.holds_back())
             if pull:  # what takes its time is sent as it comes
-                source.look_ahead(count, QUICK)
-                self._quick = source.at_hand() >= count
+                look_for = min(enough, self._free()) if source.holds_back() else count
+                source.look_ahead(look_for, QUICK)
+                self._quick = source.at_hand() >= look_for
                 count = min(count, max(1, source.at_hand()))
             index, items = source.take(count, pull=pull)
             if not len(items):
@@ -180,7 +189,21 @@ class Feeding:
         """Hand over one chunk."""
         start = perf_counter()
         packed, size = line.pack(items, index)
-        self.planner.packed(len(items), perf_counter() - start, size)
+        self.planner.packed(len(items), perf_counter() - start + self._froze[0], size)
+        self._froze[0] = 0.0
         self.ledger.sent(index, items)
         self._out += len(items)
         line.send(packed, len(items), index, self.timeout)
+
+
+def _timed(freeze: Callable[[Any], bytes], spent: list[float]) -> Callable[[Any], bytes]:
+    """Have somebody know what is spent on freezing; not by the call itself, which items must not keep."""
+
+    def timed(item: Any) -> bytes:
+        start = perf_counter()
+        try:
+            return freeze(item)
+        finally:
+            spent[0] += perf_counter() - start
+
+    return timed

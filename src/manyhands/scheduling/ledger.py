@@ -14,10 +14,11 @@ from __future__ import annotations
 
 from manyhands.scheduling.failures import note
 from manyhands.transport import tally
+from manyhands.transport.frozen import opened
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from typing import Any, TypeAlias
 
     from manyhands.scheduling.job import Job
@@ -165,7 +166,7 @@ class Ledger:
 
         Args:
             index: the task.
-            item: its item.
+            item: its item, perhaps frozen.
             error: what it raised.
             where: it ran, in words.
         """
@@ -185,7 +186,7 @@ class Ledger:
 
     def failed(self, index: int, item: Any, error: BaseException, where: str) -> None:
         """A task has failed for good; arguments as for ``fail``."""
-        policy = self.policy
+        policy, item = self.policy, opened(item)
         note(error, index, self.job.name, item, self.job.shape, where)
         if policy is None:
             self.give_up(index, error)
@@ -242,6 +243,11 @@ class Ledger:
     def sent(self, index: int, items: Sequence[Any]) -> None:
         """A chunk is on its way; its items are kept until the last of its tasks is done."""
         self._out.append((index, items, [len(items)]))
+
+    def items_out(self) -> Iterator[Any]:
+        """Yield the items of the chunks that are out."""
+        for _, items, _ in self._out:
+            yield from items
 
     def item(self, index: int) -> Any:
         """Return the item of a task that is out."""

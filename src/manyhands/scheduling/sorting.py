@@ -14,6 +14,7 @@ from manyhands.keys import same
 from manyhands.scheduling.answers import Answers, Record, Turn
 from manyhands.scheduling.source import Source
 from manyhands.transport import tally
+from manyhands.transport.frozen import Frozen, given
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ class Sorting(Source):
         self, source: Source, cache: Cache, function: Any, constants: dict[str, Any], shape: int, *, lazy: bool, dense: bool
     ) -> None:  # fmt: skip
         self.inner = source
+        source.looked_at = True  # what is not immutable has its key as long as it is what it was
+        self._given = given if source._wary else same_items
         self.cache = cache
         self.lazy = lazy
         #: Items go through the cache, here and in order: nobody else takes part.
@@ -55,14 +58,18 @@ class Sorting(Source):
     # looking at items
 
     def _keys(self, items: Sequence[Any]) -> Iterator[Any]:
-        return self.cache.keys(items, self._before, self._constants, self._shape)
+        return self.cache.keys(self._given(items), self._before, self._constants, self._shape)
 
     def _look(self, count: int, *, pull: bool) -> None:
         """Look at the next items: which are known, which are under way, which are tasks?"""
         with self.lock:
-            first, items = self.inner.take(count, pull=pull)
-            if len(items):
-                self._sort(first, items)
+            while count > 0:
+                first, items = self.inner.take(count, pull=pull)
+                if len(items):
+                    self._sort(first, items)
+                count -= len(items)
+                if not len(items) or type(items[-1]) is not Frozen or self.inner.freeze is None:
+                    return
 
     def _sort(self, first: int, items: Sequence[Any]) -> None:  # noqa: PLR0912, PLR0915 - one loop, as quick as can be
         answers, flying, ready, found = self.answers, self.flying, self._ready, self.found
@@ -248,3 +255,8 @@ class Sorting(Source):
         if self.answers.full():
             with self.lock:
                 self.answers.learn()
+
+
+def same_items(items: Any) -> Any:
+    """Return items as they are: they cannot change."""
+    return items

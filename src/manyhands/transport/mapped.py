@@ -273,8 +273,13 @@ class Taken(Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == (__name__, opened.__name__):
-            return _parts
+            return self.find
         return super().find_class(module, name)
+
+    @staticmethod
+    def find(*arguments: Any) -> Any:
+        """Return what the arguments of ``opened`` refer to."""
+        return _parts(*arguments)
 
 
 def taken(frame: bytes | memoryview) -> tuple[bytes | memoryview, list[memoryview]]:

@@ -96,6 +96,22 @@ class Encoder:
         return self._store(data, aside) or (self._encode(obj, None) if aside else data)
 
     def _encode(self, obj: object, put_aside: Callable[[PickleBuffer], bool] | None) -> bytes:
+        if put_aside is None or "numpy" not in sys.modules:
+            return self._pickled(obj, put_aside)
+        # It is on its way to another process: arrays that are mapped files travel as these.
+        files = _files or _load_files()
+        active = files.active
+        before, active.on = active.on, files.register()
+        try:
+            return self._pickled(obj, put_aside)
+        except files.Mapped:
+            self._aside = []
+            active.views = True
+            return by_value(obj, self.book, self._learn, put_aside)
+        finally:
+            active.on, active.views = before, False
+
+    def _pickled(self, obj: object, put_aside: Callable[[PickleBuffer], bool] | None) -> bytes:
         kind = type(obj)
         if kind not in self._by_value:
             try:
@@ -114,6 +130,8 @@ class Encoder:
             raw = buffer.raw()
         except BufferError:  # not in one piece
             return True
+        if _files is not None and _files.active.on and not _files.active.views and _files.is_view(raw.obj):
+            raise _files.Mapped
         if raw.nbytes < THRESHOLD:
             return True
         self._aside.append(raw)
@@ -139,6 +157,18 @@ class Encoder:
             if self._store is None or len(data) < THRESHOLD * len(items):
                 return data
         return None
+
+
+#: ``transport.files``, where NumPy has been loaded.
+_files: Any = None
+
+
+def _load_files() -> Any:
+    global _files
+    from manyhands.transport import files
+
+    _files = files
+    return files
 
 
 def dumps(obj: object) -> bytes:
@@ -209,6 +239,9 @@ def _by_value_pickler() -> Any:
         learn = False
 
         def reducer_override(self, obj: Any) -> Any:
+            if _files is not None and _files.active.views and type(obj).__name__ == "ndarray":
+                found = _files.reduced(obj)
+                return NotImplemented if found is None else found
             if lazy is not None and isinstance(obj, lazy):
                 return _itself, (obj.resolve(),)
             if isinstance(obj, _lru_cache_wrapper) and named(obj) is not obj:  # by itself, it is but a name
