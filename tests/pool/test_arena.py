@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,21 +16,34 @@ from tests.conftest import Program
 from tests.pool.conftest import PATIENCE, Meeting
 
 np = pytest.importorskip("numpy")
+
+from tests.pool.large import (  # noqa: E402 - it imports numpy
+    MANY,
+    change,
+    die_with,
+    doubled,
+    echo,
+    filled,
+    fork_a_reader,
+    fork_and_look,
+    in_shared_memory,
+    keep,
+    look,
+    mapped_here,
+    pid_and,
+    produce,
+    report_and_hold,
+    scribble,
+    sums,
+    total,
+    with_constant,
+)
+
 pytestmark = pytest.mark.skipif(
     not hasattr(os, "memfd_create"), reason="there is no memory without a name here"
 )
 
-#: Enough numbers to go through shared memory.
-MANY = 100_000
 MEGABYTES = 1_000_000
-
-_kept: list[Any] = []
-
-
-def in_shared_memory(process: int | str = "self") -> int:
-    """How many private mappings of shared memory a process has."""
-    maps = Path(f"/proc/{process}/maps").read_text().splitlines()
-    return sum(line.split()[1] == "rw-p" and "memfd:manyhands" in line for line in maps)
 
 
 def descriptors(process: int | str = "self") -> int:
@@ -47,50 +59,6 @@ def shared_bytes(process: int) -> int:
             about = os.stat(path)
             found[about.st_ino] = about.st_blocks * 512
     return sum(found.values())
-
-
-def mapped_here(value: Any) -> tuple[Any, int]:
-    return value, in_shared_memory()
-
-
-def total(array: Any) -> float:
-    return float(array.sum())
-
-
-def filled(mark: float, size: int = MANY) -> Any:
-    return np.full(size, float(mark))
-
-
-def keep(array: Any) -> list[float]:
-    """Keep the argument, and say what all those hold that were kept before."""
-    _kept.append(array)
-    return [float(each[0]) for each in _kept if (each == each[0]).all()]
-
-
-def pid_and(array: Any) -> tuple[int, float]:
-    return os.getpid(), float(array[-1])
-
-
-def die_with(array: Any, deadly: float) -> float:
-    if array[0] == deadly:
-        array += 1
-        os.kill(os.getpid(), signal.SIGKILL)
-    return float(array.sum())
-
-
-def report_and_hold(reports: str, gate: str, array: Any) -> float:
-    from tests.pool.tasks import hold
-
-    hold(reports, gate)
-    return float(array.sum())
-
-
-def change(array: Any) -> None:
-    array[7] = 1
-
-
-def look(array: Any) -> None:
-    array.sum()
 
 
 @pytest.fixture
@@ -236,16 +204,6 @@ def test_a_task_that_forks_leaves_its_child_what_it_had(one: ProcessPool) -> Non
         assert one.submit(total, filled(n)).result(PATIENCE) == n * MANY
 
 
-def fork_and_look(array: Any) -> int:
-    reading, writing = os.pipe()
-    child = os.fork()
-    if not child:
-        os.write(writing, bytes([int(array[-1])]))
-        os._exit(0)
-    os.waitpid(child, 0)
-    return os.read(reading, 1)[0]
-
-
 FULL = """
 import os, resource, sys, warnings
 import numpy as np
@@ -304,28 +262,6 @@ def test_a_few_descriptors_are_enough(run_program: Program) -> None:
 # what streams, and what tasks say to their callers
 
 
-def produce(count: int) -> Iterator[Any]:
-    for n in range(count):
-        yield filled(n)
-
-
-def doubled(items: Any) -> Iterator[Any]:
-    for item in items:
-        np.multiply(item, 2, out=item)
-        yield item
-
-
-def sums(items: Any) -> list[float]:
-    return [float(item.sum()) for item in items]
-
-
-def echo(channel: Any) -> int:
-    for item in channel:
-        np.add(item, 1, out=item)
-        channel.send(item)
-    return in_shared_memory()
-
-
 def test_streamed_items_are_mapped_and_stay_as_they_are() -> None:
     items = list(process_task(produce)(20))
     assert in_shared_memory() >= 1
@@ -356,10 +292,6 @@ def test_large_objects_go_through_a_channel_both_ways() -> None:
 # constants
 
 
-def with_constant(index: int, *, table: Any) -> tuple[int, float, int]:
-    return os.getpid(), float(table[index]), table.__array_interface__["data"][0]
-
-
 def test_a_constant_is_sent_again_only_when_it_has_changed() -> None:
     table = np.arange(MEGABYTES, dtype=float)
     call = parallel_map(with_constant, max_workers=1, max_tasks_per_child=100_000)
@@ -380,12 +312,6 @@ def test_changing_constants_take_turns_in_few_segments() -> None:
         found = call.map(range(8), table=table)
         assert {value for _, value, _ in found} == {n}
     assert shared_bytes(found[0][0]) <= 6 * 9 * MEGABYTES
-
-
-def scribble(index: int, *, table: Any) -> float:
-    before = float(table[index])
-    table[index] = -1
-    return before
 
 
 def test_what_a_task_writes_into_a_constant_its_worker_alone_sees() -> None:
@@ -443,21 +369,6 @@ def test_a_child_of_the_caller_leaves_the_results_on_their_way_alone(method: str
 def test_windows_do_not_count_against_a_limit_on_memory() -> None:
     call = parallel_map(pid_and, max_workers=1, memory_limit="300 MB")
     assert [last for _, last in call.map(filled(n, 2 * MEGABYTES) for n in range(40))] == list(range(40))
-
-
-def fork_a_reader(array: np.ndarray, path: str) -> None:
-    """A child keeps the argument, and says when it is let go what it has seen of it, first and last."""
-    if os.fork():
-        return
-    first = float(array.sum())
-    with open(path, "w") as file:
-        file.write(str(os.getpid()))
-    while os.path.exists(path):
-        os.sched_yield()
-    last = float(array.sum())
-    with open(path + ".seen", "w") as file:
-        file.write(f"{first} {last}")
-    os._exit(0)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
