@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from tests.pool.tasks import hold, report
 
 #: Enough numbers to go through shared memory.
 MANY = 100_000
@@ -109,16 +112,24 @@ def scribble(index: int, *, table: Any) -> float:
     return before
 
 
-def fork_a_reader(array: np.ndarray, path: str) -> None:
+def fork_a_reader(array: np.ndarray, reports: str, gate: str) -> None:
     """A child keeps the argument, and says when it is let go what it has seen of it, first and last."""
     if os.fork():
         return
     first = float(array.sum())
-    with open(path, "w") as file:
-        file.write(str(os.getpid()))
-    while os.path.exists(path):
-        os.sched_yield()
-    last = float(array.sum())
-    with open(path + ".seen", "w") as file:
-        file.write(f"{first} {last}")
+    hold(reports, gate)
+    report(reports, f"{first} {float(array.sum())}")
     os._exit(0)
+
+
+def inherited() -> Any:
+    """What the caller had kept when this worker was forked; looked up so that it is not sent along as it is now."""
+    return vars(sys.modules[__name__])["_kept"][0]
+
+
+def sum_of_inherited() -> float:
+    return float(inherited().sum())
+
+
+def fork_a_reader_of_inherited(reports: str, gate: str) -> None:
+    fork_a_reader(inherited(), reports, gate)

@@ -17,6 +17,7 @@ from tests.pool.conftest import PATIENCE, Meeting
 
 np = pytest.importorskip("numpy")
 
+from tests.pool import large  # noqa: E402 - it imports numpy
 from tests.pool.large import (  # noqa: E402 - it imports numpy
     MANY,
     change,
@@ -25,6 +26,7 @@ from tests.pool.large import (  # noqa: E402 - it imports numpy
     echo,
     filled,
     fork_a_reader,
+    fork_a_reader_of_inherited,
     fork_and_look,
     in_shared_memory,
     keep,
@@ -34,6 +36,7 @@ from tests.pool.large import (  # noqa: E402 - it imports numpy
     produce,
     report_and_hold,
     scribble,
+    sum_of_inherited,
     sums,
     total,
     with_constant,
@@ -114,43 +117,6 @@ def test_segments_are_used_again(one: ProcessPool) -> None:
         assert last == n
         one.submit(filled, n, MEGABYTES).result(PATIENCE)
     assert shared_bytes(process) <= 6 * 9 * MEGABYTES
-
-
-def test_memory_and_descriptors_stay_flat_over_calls_with_deaths_between(method: str) -> None:
-    """A short form of the stress test."""
-    run(method, calls=60, deadly_every=20)
-
-
-@pytest.mark.stress
-def test_memory_and_descriptors_stay_flat_over_ten_thousand_calls(method: str) -> None:
-    run(method, calls=10_000, deadly_every=200)
-
-
-def run(method: str, calls: int, deadly_every: int) -> None:
-    def resident() -> int:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-    with ProcessPool(2, start_method=method) as pool:
-        before: list[int] = []
-        for n in range(calls):
-            array = filled(n, 2 * MANY)
-            deadly = float(n) if n % deadly_every == deadly_every // 2 else -1.0
-            futures = [pool.submit(die_with, array, deadly), pool.submit(filled, n, 2 * MANY)]
-            try:
-                assert futures[0].result(PATIENCE) == float(n) * 2 * MANY
-            except WorkerCrashedError:
-                assert deadly == n
-            assert (futures[1].result(PATIENCE) == n).all()
-            if n == calls // 2:
-                gc.collect()
-                before = [resident(), descriptors(), in_shared_memory()]
-        del futures, array
-        gc.collect()
-        assert resident() < before[0] + 30_000_000
-        # Mappings that stay for what comes next may be some more, up to a limit.
-        assert descriptors() <= before[1] + 40
-        assert in_shared_memory() <= before[2] + 40
-    assert in_shared_memory() == 0
 
 
 def test_what_a_dead_worker_had_is_sent_to_another(method: str) -> None:
@@ -373,17 +339,50 @@ def test_windows_do_not_count_against_a_limit_on_memory() -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 def test_what_a_child_of_a_worker_has_stays_as_it_is_when_the_worker_has_gone(
-    method: str, tmp_path: Path
+    method: str, meeting: Meeting
 ) -> None:
-    path = tmp_path / "there"
     with ProcessPool(1, max_tasks_per_child=1, start_method=method) as pool:
-        pool.submit(fork_a_reader, np.ones(200_000), str(path)).result(PATIENCE)
+        pool.submit(fork_a_reader, np.ones(200_000), meeting.reports, meeting.gate).result(PATIENCE)
+        meeting.next()
         for number in range(2, 12):  # in other workers, whose arguments need room
             assert pool.submit(np.sum, np.full(200_000, float(number))).result(PATIENCE) == number * 200_000
-        while not path.exists():
-            os.sched_yield()
-        path.unlink()
-        seen = tmp_path / "there.seen"
-        while not seen.exists() or not seen.read_text():
-            os.sched_yield()
-        assert seen.read_text() == "200000.0 200000.0"
+        meeting.let_go()
+        assert meeting.next() == "200000.0 200000.0"
+
+
+class TestWhatAForkedWorkerInherits:
+    """Results that the caller has when the worker is forked."""
+
+    pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+
+    @staticmethod
+    def use(maker: ProcessPool) -> int:
+        """Have the worker that had made the result make others; return its bytes of shared memory."""
+        large._kept.clear()
+        gc.collect()
+        for number in range(2, 12):
+            result = maker.submit(filled, number).result(PATIENCE)
+            assert (result == number).all()
+        process, _ = maker.submit(pid_and, result).result(PATIENCE)
+        return shared_bytes(process)
+
+    def test_stays_as_it_is_for_as_long_as_the_worker_lives_and_no_longer(self, one: ProcessPool) -> None:
+        used = []
+        for _ in range(8):
+            large._kept[:] = [one.submit(filled, 1).result(PATIENCE)]
+            with ProcessPool(1, start_method="fork") as heir:
+                assert heir.submit(sum_of_inherited).result(PATIENCE) == MANY
+                used.append(self.use(one))
+                assert heir.submit(sum_of_inherited).result(PATIENCE) == MANY
+        assert used[-1] <= used[1] + 8 * MANY
+
+    def test_stays_for_a_child_of_the_worker_when_the_worker_has_gone(
+        self, one: ProcessPool, meeting: Meeting
+    ) -> None:
+        large._kept[:] = [one.submit(filled, 1).result(PATIENCE)]
+        with ProcessPool(1, start_method="fork") as heir:
+            heir.submit(fork_a_reader_of_inherited, meeting.reports, meeting.gate).result(PATIENCE)
+            meeting.next()
+        self.use(one)
+        meeting.let_go()
+        assert meeting.next() == f"{float(MANY)} {float(MANY)}"
