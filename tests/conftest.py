@@ -252,10 +252,12 @@ class Program:
 
     Args:
         folder: the folder.
+        common: one that all processes have which run these tests.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, common: Path) -> None:
         self.folder = folder
+        self.common = common
         self.runs = 0
 
     def __call__(
@@ -388,11 +390,12 @@ class Program:
 
 
 @pytest.fixture
-def run_program(tmp_path: Path) -> Program:
+def run_program(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Program:
     """Return what runs programs; see ``Program.__call__``."""
     if sys.platform == "win32":
         pytest.skip("the programs are watched with process groups and select()")
-    return Program(tmp_path)
+    base = tmp_path_factory.getbasetemp()
+    return Program(tmp_path, base.parent if "PYTEST_XDIST_WORKER" in os.environ else base)
 
 
 @pytest.fixture(autouse=True)
