@@ -42,7 +42,7 @@ class Adapter(ABC):
     takes_other_functions: ClassVar[bool] = True
     """Its pool can be warmed up with another function than the one that is measured."""
     optional: ClassVar[bool] = False
-    """The group `benchmarks` does not install it: it is measured where it is asked for by name."""
+    """The group `benchmarks` does not install it: it is measured where it is named."""
 
     def __init__(self, workers: int) -> None:
         self.workers = workers

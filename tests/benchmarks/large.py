@@ -118,21 +118,23 @@ class Pool(Carrier, adapters.MultiprocessingPool):
 
 
 class Joblib(Carrier, adapters.Joblib):
-    """It writes large arrays into files, which the workers map; those that are files already it sends by name."""
+    """It writes large arrays into files, which the workers map; those that are files already it sends by name.
+
+    What it has written it takes again for the same object, changed or not, until the block ends in which it was written. So
+    what is to travel gets a block of its own; the workers stay.
+    """
 
     folder = ""
 
-    def setup(self) -> None:
-        self.pool = self.factory(n_jobs=self.workers, return_as="generator").__enter__()
-
     def imap(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterable[Any]:
         delayed = self.delayed(function)
-        return self.pool(delayed(item) for item in items)  # type: ignore[no-any-return]
+        parallel = self.factory(n_jobs=self.workers, return_as="generator")
+        return parallel(delayed(item) for item in items)  # type: ignore[no-any-return]
 
     def with_constant(
         self, function: Callable[..., Any], items: Sequence[Any], table: Any, *, changed: bool
     ) -> Iterable[Any]:
-        if changed:  # it takes an array that was changed in place for the one that it has written
+        if changed:
             self.pool.__exit__(None, None, None)
             self.setup()
         delayed = self.delayed(function)
