@@ -51,23 +51,36 @@ class Process(NamedTuple):
         return f"process {self.pid} (state {self.state}, child of {self.parent}): {command[:200]}"
 
 
+def look_at(pid: int) -> Process | None:
+    """Return a process; None: it has ended this moment."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            state, parent = file.read().rpartition(b")")[2].split()[:2]
+    except OSError:
+        return None
+    return Process(pid, int(parent), state.decode())
+
+
+def all_pids() -> list[int]:
+    return [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
+
+
 def all_processes() -> dict[int, Process]:
-    found = {}
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            try:
-                with open(f"/proc/{entry}/stat", "rb") as file:
-                    state, parent = file.read().rpartition(b")")[2].split()[:2]
-            except OSError:  # it has ended this moment
-                continue
-            found[int(entry)] = Process(int(entry), int(parent), state.decode())
-    return found
+    return {process.pid: process for process in map(look_at, all_pids()) if process is not None}
 
 
-def descendants(root: int, processes: dict[int, Process] | None = None) -> list[Process]:
+def has_children() -> bool:
+    """Whether this process has any, zombies included; asked of the kernel, which takes a thousandth of looking."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
+def descendants(root: int) -> list[Process]:
     """Return the children of a process, their children and so on, zombies included."""
-    if processes is None:
-        processes = all_processes()
+    processes = all_processes()
     children: dict[int, list[int]] = {}
     for process in processes.values():
         children.setdefault(process.parent, []).append(process.pid)
@@ -79,17 +92,18 @@ def descendants(root: int, processes: dict[int, Process] | None = None) -> list[
     return found
 
 
-def marked(mark: str, processes: dict[int, Process] | None = None) -> list[Process]:
+def marked(mark: str) -> list[Process]:
     """Return the processes that have the mark in their environment, wherever they hang in the tree."""
     wanted, found = f"{MARK}={mark}".encode(), []
-    for process in (all_processes() if processes is None else processes).values():
+    for pid in all_pids():
         try:
-            with open(f"/proc/{process.pid}/environ", "rb") as file:
-                if wanted in file.read():
-                    found.append(process)
+            with open(f"/proc/{pid}/environ", "rb") as file:
+                has_it = wanted in file.read()
         except OSError:
             continue
-    return found
+        if has_it:
+            found.append(look_at(pid))
+    return [process for process in found if process is not None]
 
 
 def wait_for_end(pids: list[int], seconds: float) -> None:
@@ -120,11 +134,11 @@ class Belongings:
     """What this process holds at a moment, each thing with a name.
 
     Args:
-        mark: the mark of the processes of this test.
+        mark: the mark of the processes of this test; None: nobody has been given it yet.
         folder: where its temporary files go.
     """
 
-    def __init__(self, mark: str, folder: Path) -> None:
+    def __init__(self, mark: str | None, folder: Path) -> None:
         self.threads = {thread.native_id: f"thread {thread.name}" for thread in threading.enumerate()}
         self.files = {str(path): f"temporary file {path}" for path in folder.rglob("*")}
         self.processes: dict[int, str] = {}
@@ -132,8 +146,7 @@ class Belongings:
         self.mappings = 0
         if not PROC:
             return
-        processes = all_processes()
-        found = [*descendants(os.getpid(), processes), *marked(mark, processes)]
+        found = [*(descendants(os.getpid()) if has_children() else []), *(marked(mark) if mark else [])]
         self.processes = {each.pid: str(each) for each in found}
         for entry in os.listdir("/proc/self/fd"):
             try:
@@ -173,13 +186,15 @@ def shut_down_shared_pools() -> None:
 
 def left_behind(before: Belongings, mark: str, folder: Path) -> list[str]:
     """Name what is left, after giving what is ending its time."""
-    deadline = time.monotonic() + GRACE
+    deadline, looked = time.monotonic() + GRACE, False
     while True:
         now = Belongings(mark, folder)
         left = now.beyond(before)
         if not left or time.monotonic() > deadline:
             return left
-        gc.collect()  # a traceback may hold a frame that holds a pool
+        if looked:  # mostly something is only just ending, and collecting takes ten times as long as the look
+            gc.collect()  # a traceback may hold a frame that holds a pool
+        looked = True
         for thread in threading.enumerate():
             if thread.native_id not in before.threads and thread is not threading.current_thread():
                 thread.join(0.1)
@@ -202,7 +217,7 @@ def nothing_left(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("TMPDIR", str(folder))
     monkeypatch.setattr(tempfile, "tempdir", None)  # asks for TMPDIR again
     shut_down_shared_pools()
-    before = Belongings(mark, folder)
+    before = Belongings(None, folder)
     yield
     shut_down_shared_pools()
     left = left_behind(before, mark, folder)
@@ -237,10 +252,12 @@ class Program:
 
     Args:
         folder: the folder.
+        common: one that all processes have which run these tests.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, common: Path) -> None:
         self.folder = folder
+        self.common = common
         self.runs = 0
 
     def __call__(
@@ -373,11 +390,12 @@ class Program:
 
 
 @pytest.fixture
-def run_program(tmp_path: Path) -> Program:
+def run_program(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Program:
     """Return what runs programs; see ``Program.__call__``."""
     if sys.platform == "win32":
         pytest.skip("the programs are watched with process groups and select()")
-    return Program(tmp_path)
+    base = tmp_path_factory.getbasetemp()
+    return Program(tmp_path, base.parent if "PYTEST_XDIST_WORKER" in os.environ else base)
 
 
 @pytest.fixture(autouse=True)

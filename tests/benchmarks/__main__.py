@@ -36,7 +36,7 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
         "--competitors",
         nargs="+",
         choices=ADAPTERS,
-        default=list(ADAPTERS),
+        default=[name for name, adapter in ADAPTERS.items() if not adapter.optional],
         metavar="NAME",
         help="of: " + ", ".join(ADAPTERS),
     )

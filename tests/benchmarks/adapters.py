@@ -41,6 +41,8 @@ class Adapter(ABC):
     """It sends every item in a message of its own."""
     takes_other_functions: ClassVar[bool] = True
     """Its pool can be warmed up with another function than the one that is measured."""
+    optional: ClassVar[bool] = False
+    """The group `benchmarks` does not install it: it is measured where it is named."""
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
@@ -262,6 +264,43 @@ class Pebble(Adapter):
         self.pool.join()
 
 
+class Ray(Adapter):
+    """`ray`, with a cluster of this machine alone: a task for each item, the results taken together."""
+
+    name = "ray"
+    title = "ray"
+    distribution = "ray"
+    one_by_one = True
+    optional = True
+
+    def load(self) -> None:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would tell its makers
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # what it warns about otherwise
+        self.factory = importlib.import_module("ray")
+
+    def define(self, func: Task) -> Any:
+        return self.factory.remote(func)
+
+    def setup(self) -> None:
+        # Its folder holds sockets, whose paths must be short.
+        self.folder = find("tempfile:mkdtemp")(prefix="ray", dir="/tmp" if os.path.isdir("/tmp") else None)
+        self.factory.init(
+            num_cpus=self.workers,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="error",
+            _temp_dir=self.folder,
+        )
+
+    def map(self, func: Any, items: Sequence[int]) -> list[int]:
+        results: list[int] = self.factory.get([func.remote(item) for item in items])
+        return results
+
+    def teardown(self) -> None:
+        self.factory.shutdown()
+        find("shutil:rmtree")(self.folder, ignore_errors=True)
+
+
 ADAPTERS: dict[str, type[Adapter]] = {
     adapter.name: adapter
     for adapter in (
@@ -274,6 +313,7 @@ ADAPTERS: dict[str, type[Adapter]] = {
         Joblib,
         Mpire,
         Pebble,
+        Ray,
     )
 }
 """Every competitor and reference, by name, in the order of the report."""

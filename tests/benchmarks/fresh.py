@@ -86,12 +86,18 @@ def rotated(names: Sequence[str], by: int) -> Iterator[str]:
         yield names[(place + by) % len(names)]
 
 
-def run_fresh(job: Sequence[str], time_limit: float = TIME_LIMIT) -> Result:
-    """Run one job in a process, and a session, of its own; end whatever it leaves behind."""
+def run_fresh(job: Sequence[str], script: Path = MEASURE, time_limit: float = TIME_LIMIT) -> Result:
+    """Run one job in a process, and a session, of its own; end whatever it leaves behind.
+
+    Args:
+        job: the words of the command line after the script.
+        script: prints a `Result` as its last line.
+        time_limit: seconds after which it is stopped.
+    """
     # Files, not pipes: a worker left behind would hold a pipe open and keep us waiting for its end.
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(
-            [sys.executable, str(MEASURE), *job], stdout=output, stderr=errors, start_new_session=True
+            [sys.executable, str(script), *job], stdout=output, stderr=errors, start_new_session=True
         )
         try:
             process.wait(time_limit)

@@ -159,24 +159,39 @@ def fresh_copy(func: Task) -> Task:
 
 
 def run(kind: str, key: str, competitor: str, workers: str, rate: str, quick: str, *row: str) -> Result:
-    """Do one job, given as the words of the command line; whatever goes wrong in it is a result too."""
-    try:
-        if kind == "probe":
-            from probes import PROBES
+    """Do one job, given as the words of the command line."""
+    if kind == "probe":
+        from probes import PROBES
 
-            return {"status": "ok", **PROBES[key].measure(competitor, float(rate), quick == "quick")}
-        adapter = ADAPTERS[competitor](int(workers))
-        items_at_most, overhead = row
-        return measure_row(
-            key,
-            adapter,
-            float(rate),
-            items_at_most=int(items_at_most) if adapter.one_by_one else 0,
-            overhead=overhead == "overhead",
-            quick=quick == "quick",
-        )
+        return {"status": "ok", **PROBES[key].measure(competitor, float(rate), quick == "quick")}
+    adapter = ADAPTERS[competitor](int(workers))
+    items_at_most, overhead = row
+    return measure_row(
+        key,
+        adapter,
+        float(rate),
+        items_at_most=int(items_at_most) if adapter.one_by_one else 0,
+        overhead=overhead == "overhead",
+        quick=quick == "quick",
+    )
+
+
+def report(job: Callable[..., Result], *words: str) -> None:
+    """Do a job and print its result as the last line; whatever goes wrong in it is a result too."""
+    outcome = _outcome(job, *words)
+
+    import json
+
+    print("\n" + json.dumps(outcome), flush=True)
+
+
+def _outcome(job: Callable[..., Result], *words: str) -> Result:
+    try:
+        return job(*words)
     except ImportError as error:
         return {"status": "not available", "detail": str(error)}
+    except NotImplementedError as error:
+        return {"status": "cannot", "detail": str(error)}
     except Exception as error:
         # Libraries refuse a closure with PicklingError, AttributeError or TypeError; all say "pickle".
         text = f"{type(error).__name__}: {error}"
@@ -184,8 +199,4 @@ def run(kind: str, key: str, competitor: str, workers: str, rate: str, quick: st
 
 
 if __name__ == "__main__":
-    outcome = run(*sys.argv[1:])
-
-    import json
-
-    print("\n" + json.dumps(outcome), flush=True)
+    report(run, *sys.argv[1:])

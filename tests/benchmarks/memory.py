@@ -1,25 +1,25 @@
-"""What it costs to have large data in other processes: ``python tests/benchmarks/memory.py [rounds] [row ...]``.
+"""What it costs to have large data in other processes: ``python tests/benchmarks/memory.py [rounds] [--rows ...] [--who ...]``.
 
-Ratios to one plain copy of the same bytes, within one run, interleaved, two workers, warm:
+Ratios to one plain copy of the same bytes, interleaved, two workers, warm:
 
 * ``in``: 40 arrays of 8 MB go to workers, a number comes back (goal: at most 1.4);
 * ``out``: 40 arrays of 8 MB come back, and are read once (goal: at most 1.4);
 * ``constant``: a constant of 200 MB with 64 tasks, in the first call (goal: at most 1.5) and in later ones (at most 0.3);
+* ``shared``: 40 arrays of 8 MB that processes share, a number comes back (goal: at most 0.05 fresh copies); sharing
+  them is not timed.
 
-the same with ``multiprocessing.Pool``, and with joblib and mpire where they are installed. A plain copy is ``numpy.copyto`` into
-memory that is there already; the ratio to ``array.copy()``, which asks for fresh memory (huge pages, where the system has them),
-is given as well. ``Pool`` has no constants: it gets the array with the function, once for each chunk.
+The same with ``multiprocessing.Pool``, and with joblib, mpire and ray where they are installed (``large``). A plain copy is
+``numpy.copyto`` into memory that is there already; the ratio to ``array.copy()``, which asks for fresh memory (huge pages, where
+the system has them), is given as well.
 
-With each row goes the highest memory of the whole tree of processes while it ran, the sum of what is each one's share (PSS), in
-multiples of the data.
-
-Rows are functions in ``ROWS``; each returns what to time, the bytes of its data, and the goal.
+Each row is run for each of them in a process of its own, so that nobody finds what another has left. With it goes the memory
+of the whole tree of processes: before the first call, when the data and the workers are there, and the highest during the first
+call and during the next. The data itself is given apart.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import multiprocessing
+import argparse
 import os
 import statistics
 import sys
@@ -27,48 +27,27 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+from fresh import run_fresh
+from large import CARRIERS, NUMBERS, Carrier, one_of, produced, scalar
+from measure import report
 
-import manyhands
-from manyhands import parallel_map
+if TYPE_CHECKING:
+    from measure import Result
 
-ARRAYS, NUMBERS = 40, 1_000_000
+ARRAYS = 40
 LARGE = 25_000_000
 TASKS = 64
-
-_made: list[Any] = []
-
-
-def scalar(array: Any) -> float:
-    return float(array[0] + array[-1])
-
-
-def produced(_: int) -> Any:
-    """Give an array that the worker has already: what is timed is its way."""
-    if not _made:
-        _made.append(np.full(NUMBERS, 1.0))
-    return _made[0]
-
-
-def one_of(index: int, *, table: Any) -> float:
-    return float(table[index])
-
-
-def read(arrays: Any) -> float:
-    return sum(float(array.sum()) for array in arrays)
+TIME_LIMIT = 600.0
 
 
 def seconds(call: Callable[[], Any]) -> float:
     start = time.perf_counter()
     call()
     return time.perf_counter() - start
-
-
-def spread(figures: list[float], unit: str = "") -> str:
-    return f"{statistics.median(figures):.2f}{unit} ({min(figures):.2f} to {max(figures):.2f})"
 
 
 # memory of the tree
@@ -92,15 +71,34 @@ def tree() -> list[int]:
 
 
 def memory() -> int:
-    """What the tree holds, bytes, each shared page counted once."""
-    total = 0
+    """What the tree holds, bytes, each page counted once: its own and its files' by share (PSS), and shared memory.
+
+    Shared memory is there without being mapped by anybody: all of that counts which is behind a descriptor of the tree, and
+    what is in the system's folder for it.
+    """
+    own = mapped = 0
+    files: dict[int, int] = {}
     for pid in tree():
         try:
             with open(f"/proc/{pid}/smaps_rollup", "rb") as file:
-                total += next(int(line.split()[1]) << 10 for line in file if line.startswith(b"Pss:"))
-        except (OSError, StopIteration):
+                shares = {
+                    name: int(rest.split()[0]) << 10 for name, _, rest in map(_split, file) if b"Pss" in name
+                }
+            own += shares[b"Pss_Anon"] + shares[b"Pss_File"]
+            mapped += shares[b"Pss_Shmem"]
+            for entry in os.listdir(f"/proc/{pid}/fd"):
+                path = f"/proc/{pid}/fd/{entry}"
+                if os.readlink(path).startswith("/memfd:"):
+                    about = os.stat(path)
+                    files[about.st_ino] = about.st_blocks * 512
+        except (OSError, KeyError):  # it has ended
             continue
-    return total
+    folder = os.statvfs("/dev/shm")
+    return own + max(mapped, sum(files.values()) + (folder.f_blocks - folder.f_bfree) * folder.f_frsize)
+
+
+def _split(text: bytes) -> tuple[bytes, bytes, bytes]:
+    return text.partition(b":")
 
 
 @contextmanager
@@ -121,208 +119,168 @@ def peak() -> Iterator[list[int]]:
         watcher.join()
 
 
-# who is measured
-
-
-class Ours:
-    """This library. The limit in time keeps every task in a worker, however cheap it is."""
-
-    name = "manyhands"
-    options: dict[str, Any] = {"max_workers": 2, "timeout": 600}  # noqa: RUF012 - never changed
-
-    def map(self, function: Any, items: Any) -> Any:
-        return parallel_map(function, **self.options).imap(items)
-
-    def with_constant(self, function: Any, items: Any, table: Any) -> Any:
-        return parallel_map(function, **self.options).map(items, table=table)
-
-    def close(self) -> None:
-        manyhands.shutdown()
-
-
-class Pool:
-    """The standard library."""
-
-    name = "multiprocessing.Pool"
-
-    def __init__(self) -> None:
-        self._pool = multiprocessing.get_context("fork").Pool(2)
-
-    def map(self, function: Any, items: Any) -> Any:
-        return self._pool.imap(function, items)
-
-    def with_constant(self, function: Any, items: Any, table: Any) -> Any:
-        return self._pool.map(partial(function, table=table), items)
-
-    def close(self) -> None:
-        self._pool.terminate()
-        self._pool.join()
-
-
-class Joblib:
-    """joblib, which writes large arrays into files and maps them."""
-
-    name = "joblib"
-
-    def __init__(self) -> None:
-        import joblib
-
-        self._joblib = joblib
-
-    def map(self, function: Any, items: Any) -> Any:
-        delayed = self._joblib.delayed(function)
-        return self._joblib.Parallel(n_jobs=2)(delayed(item) for item in items)
-
-    def with_constant(self, function: Any, items: Any, table: Any) -> Any:
-        delayed = self._joblib.delayed(function)
-        return self._joblib.Parallel(n_jobs=2)(delayed(item, table=table) for item in items)
-
-    def close(self) -> None:
-        """Its workers go by themselves."""
-
-
-class Mpire:
-    """mpire, whose shared objects are inherited by workers that are forked for them."""
-
-    name = "mpire"
-
-    def __init__(self) -> None:
-        from mpire import WorkerPool
-
-        self._make = WorkerPool
-        self._pool = WorkerPool(2, keep_alive=True)
-
-    def map(self, function: Any, items: Any) -> Any:
-        return self._pool.imap(function, [(item,) for item in items])
-
-    def with_constant(self, function: Any, items: Any, table: Any) -> Any:
-        with self._make(2, shared_objects=table) as pool:
-            return pool.map(_shared_first, [(function, item) for item in items])
-
-    def close(self) -> None:
-        self._pool.terminate()
-
-
-def _shared_first(table: Any, function: Any, item: Any) -> Any:
-    return function(item, table=table)
-
-
-def contestants() -> list[Any]:
-    found: list[Any] = [Ours(), Pool()]
-    for name, kind in (("joblib", Joblib), ("mpire", Mpire)):
-        if importlib.util.find_spec(name) is not None:
-            found.append(kind())
-    return found
-
-
 # rows
 
 
 class Row:
-    """One line of the table.
+    """One line of the table: arrays of 8 MB."""
 
-    Args:
-        size: bytes of its data.
-        copy: makes one plain copy of them, in memory that is there.
-        fresh: makes one in fresh memory.
-        run: does the work with one of the contestants.
-        goals: what ratio is wanted, in words.
-        begin: called before each first call; None: there is no difference between the first and later ones.
-    """
+    goals: ClassVar[str] = "at most 1.4"
+    #: The first call with new data differs from later ones.
+    first_differs: ClassVar[bool] = False
 
-    def __init__(
-        self, size: int, copy: Callable[[], Any], fresh: Callable[[], Any], run: Callable[[Any], Any], goals: str,
-        begin: Callable[[], Any] | None = None,
-    ) -> None:  # fmt: skip
-        self.size = size
-        self.copy = copy
-        self.fresh = fresh
-        self.run = run
-        self.goals = goals
-        self.begin = begin
+    def __init__(self) -> None:
+        self.arrays = [np.random.default_rng(seed).random(NUMBERS) for seed in range(ARRAYS)]
+        self._places: list[Any] = []
 
+    @property
+    def size(self) -> int:
+        """Bytes of the data."""
+        return sum(array.nbytes for array in self.arrays)
 
-def arrays_in() -> Row:
-    """Arrays to workers."""
-    arrays = [np.random.default_rng(seed).random(NUMBERS) for seed in range(ARRAYS)]
-    places = [np.zeros(NUMBERS) for _ in arrays]
+    def prepare(self, who: Carrier) -> None:
+        """Do what is no part of a call."""
 
-    def copy() -> None:
-        for place, array in zip(places, arrays, strict=True):
+    def change(self) -> None:
+        """Have the next call find other data."""
+
+    def run(self, who: Carrier) -> None:
+        raise NotImplementedError
+
+    def copy(self) -> None:
+        """Make a plain copy, in memory that is there from the second time on."""
+        self._places = self._places or [np.zeros_like(array) for array in self.arrays]
+        for place, array in zip(self._places, self.arrays, strict=True):
             np.copyto(place, array)
 
-    return Row(
-        8 * NUMBERS * ARRAYS, copy, lambda: [array.copy() for array in arrays],
-        lambda who: list(who.map(scalar, arrays)), "at most 1.4",
-    )  # fmt: skip
+    def fresh(self) -> None:
+        """Make one in fresh memory."""
+        [array.copy() for array in self.arrays]
 
 
-def arrays_out() -> Row:
+class In(Row):
+    """Arrays to workers."""
+
+    def run(self, who: Carrier) -> None:
+        assert list(who.imap(scalar, self.arrays)) == [scalar(array) for array in self.arrays]
+
+
+class Out(Row):
     """Arrays from workers."""
-    row = arrays_in()
-    row.run = lambda who: read(who.map(produced, range(ARRAYS)))
-    return row
+
+    def run(self, who: Carrier) -> None:
+        total = sum(float(array.sum()) for array in who.imap(produced, range(ARRAYS)))
+        assert total == ARRAYS * NUMBERS
 
 
-def constant() -> Row:
+class Constant(Row):
     """A constant."""
-    table, place = np.random.default_rng(0).random(LARGE), np.zeros(LARGE)
 
-    def change() -> None:
-        table[:] = np.random.default_rng().random(LARGE)
+    goals = "first call at most 1.5, later at most 0.3"
+    first_differs = True
 
-    return Row(
-        8 * LARGE, lambda: np.copyto(place, table), table.copy,
-        lambda who: list(who.with_constant(one_of, range(TASKS), table)), "first call at most 1.5, later at most 0.3", change,
-    )  # fmt: skip
+    def __init__(self) -> None:
+        super().__init__()
+        self.arrays = [np.random.default_rng(0).random(LARGE)]
+        self._changed = True
+
+    def change(self) -> None:
+        np.random.default_rng().random(out=self.arrays[0])
+        self._changed = True
+
+    def run(self, who: Carrier) -> None:
+        (table,) = self.arrays
+        found = list(who.with_constant(one_of, range(TASKS), table, changed=self._changed))
+        self._changed = False
+        assert found == table[:TASKS].tolist()
 
 
-ROWS: dict[str, Callable[[], Row]] = {"in": arrays_in, "out": arrays_out, "constant": constant}
+class Shared(Row):
+    """Arrays that are shared."""
+
+    goals = "at most 0.05 fresh copies"
+
+    def prepare(self, who: Carrier) -> None:
+        self._shared = who.share(self.arrays)
+
+    def run(self, who: Carrier) -> None:
+        assert list(who.over(self._shared)) == [scalar(array) for array in self.arrays]
 
 
-def measure(name: str, row: Row, who: Any, rounds: int) -> None:
-    """Print one contestant's line of one row."""
-    ratios: dict[str, list[float]] = {}
-    before = memory()
-    row.run(who)
-    with peak() as highest:
-        row.run(who)
-    if row.begin is not None:
+ROWS: dict[str, type[Row]] = {"in": In, "out": Out, "constant": Constant, "shared": Shared}
+
+
+def measure(name: str, carrier: str, rounds: str) -> Result:
+    """Measure one of the libraries on one row, in a process that does nothing else."""
+    who = CARRIERS[carrier](2)
+    who.load()
+    row = ROWS[name]()
+    who.setup()
+    try:
+        list(who.imap(scalar, [np.zeros(1)] * 20))  # all workers are there
+        row.prepare(who)
+        held = {"data": row.size, "before": memory()}
+        for which in ("first", "next"):
+            with peak() as highest:
+                row.run(who)
+            held[which] = highest[0]
+        return {"status": "ok", "held": held, "ratios": ratios(row, who, int(rounds))}
+    finally:
+        who.teardown()
+
+
+def ratios(row: Row, who: Carrier, rounds: int) -> dict[str, list[float]]:
+    """Return how many times as long as a copy a call takes."""
+    found: dict[str, list[float]] = {}
+    if row.first_differs:
         for _ in range(3):  # warm: other constants of this size have been there before
-            row.begin()
+            row.change()
             row.run(who)
     row.copy()  # warm, too
     for _ in range(rounds):
-        if row.begin is not None:
-            row.begin()
-            first = seconds(lambda: row.run(who))
-            copy, fresh = seconds(row.copy), seconds(row.fresh)
-            ratios.setdefault("first call", []).append(first / copy)
-            ratios.setdefault("first call, fresh", []).append(first / fresh)
-        else:
-            copy, fresh = seconds(row.copy), seconds(row.fresh)
-        again = seconds(lambda: row.run(who))
-        ratios.setdefault("", []).append(again / copy)
-        ratios.setdefault("fresh", []).append(again / fresh)
-    print(
-        f"{name}, {who.name}: ",
-        "; ".join(f"{what} {spread(found)}".strip() for what, found in ratios.items()),
+        calls = []
+        if row.first_differs:
+            row.change()
+            calls.append(("first call", seconds(lambda: row.run(who))))
+        copy, fresh = seconds(row.copy), seconds(row.fresh)
+        calls.append(("later" if row.first_differs else "", seconds(lambda: row.run(who))))
+        for which, taken in calls:
+            found.setdefault(f"{which} copies".strip(), []).append(taken / copy)
+            found.setdefault(f"{which} fresh copies".strip(), []).append(taken / fresh)
+    return found
+
+
+def line(name: str, carrier: str, result: Result) -> str:
+    """Return what to print of a result."""
+    head = f"{name}, {CARRIERS[carrier].title}: "
+    if result["status"] != "ok":
+        return f"{head}{result['status']} ({result['detail']})"
+    figures = "; ".join(
+        f"{statistics.median(each):.3g} ({min(each):.3g} to {max(each):.3g}) {which}"
+        for which, each in result["ratios"].items()
     )
-    print(
-        f"    peak {highest[0] / row.size:.2f} times the data, {before / row.size:.2f} before ({row.goals})"
+    held = {what: f"{size / 1e6:,.0f} MB" for what, size in result["held"].items()}
+    return (
+        f"{head}{figures}\n    data {held['data']}; all processes {held['before']} before, "
+        f"at most {held['first']} in the first call, {held['next']} in the next"
     )
 
 
 def main() -> None:
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
-    for name in sys.argv[2:] or ROWS:
-        row = ROWS[name]()
-        for who in contestants():
-            try:
-                measure(name, row, who, rounds)
-            finally:
-                who.close()
+    parser = argparse.ArgumentParser("memory.py", description=__doc__)
+    parser.add_argument("rounds", nargs="?", type=int, default=5, help="how often each call is timed (5)")
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW")
+    parser.add_argument("--who", nargs="+", choices=CARRIERS, default=list(CARRIERS), metavar="NAME")
+    options = parser.parse_args()
+    for name in options.rows:
+        print(f"{name}: goal {ROWS[name].goals}")
+        for carrier in options.who:
+            job = ["--one", name, carrier, str(options.rounds)]
+            print(line(name, carrier, run_fresh(job, Path(__file__), TIME_LIMIT)), flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["--one"]:
+        report(measure, *sys.argv[2:])
+    else:
+        main()

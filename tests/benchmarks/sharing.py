@@ -4,8 +4,9 @@ Ratios within one run, interleaved, with their spread:
 
 * ``value.add(1)`` against an increment of a ``multiprocessing.Value`` under its lock, not contended: where it was made, and in
   a worker of each start method (goal: at most 3);
-* a lock, a semaphore, an event and a queue against those of ``multiprocessing``, not contended;
-* 40 arrays of 8 MB, made by ``share``, in, a number out, against one plain copy of the same bytes (goal: at most 0.05).
+* a lock, a semaphore, an event and a queue against those of ``multiprocessing``, not contended.
+
+What it costs to have shared arrays in tasks is in ``memory``, beside other libraries.
 """
 
 from __future__ import annotations
@@ -17,9 +18,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
-from manyhands import ProcessPool, parallel_map, share
+from manyhands import ProcessPool
 from manyhands.shared import Event, Lock, Queue, Semaphore, Value
 
 TIMES = 5_000
@@ -67,30 +66,6 @@ def pass_through(queue: Any) -> None:
     queue.get()
 
 
-def first(array: Any) -> float:
-    """What a task does with an array that costs nothing itself."""
-    return float(array[0])
-
-
-def copies(rounds: int) -> list[float]:
-    """Return the ratios of mapping over shared arrays to one plain copy of them."""
-    arrays = [np.random.default_rng(n).random(1_000_000) for n in range(40)]
-    shared = [share(array) for array in arrays]
-    # Tasks as cheap as these would run here: an option that only workers can keep sends them there.
-    function = parallel_map(first, max_workers=2, timeout=60)
-    ratios = []
-    function.map(shared)
-    for _ in range(rounds):
-        start = time.perf_counter()
-        copied = [array.copy() for array in arrays]
-        plain = time.perf_counter() - start
-        start = time.perf_counter()
-        results = function.map(shared)
-        ratios.append((time.perf_counter() - start) / plain)
-        assert results == [array[0] for array in copied]
-    return ratios
-
-
 def main() -> None:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     value = Value(int)
@@ -116,7 +91,6 @@ def main() -> None:
             f"{name}: {min(first for first, _ in figures) * 1e6:.2f} µs, multiprocessing's "
             f"{min(second for _, second in figures) * 1e6:.2f} µs"
         )
-    print("40 shared arrays of 8 MB, against one copy:", spread(copies(4 * rounds)))
 
 
 if __name__ == "__main__":

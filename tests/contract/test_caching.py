@@ -18,131 +18,29 @@ from typing import Any
 
 import pytest
 
-from manyhands import Failure, accumulator, parallel_map, process_task, shared_state
+from manyhands import Failure, parallel_map, process_task
+from tests.contract import caching
+from tests.contract.caching import (
+    Methods,
+    Totals,
+    add,
+    by_name,
+    calls_helper,
+    countdown,
+    decorated,
+    fibonacci,
+    helper,
+    note,
+    noted,
+    over_another,
+    under_another,
+)
 from tests.contract.conftest import Way
-
-
-def note(path: str, *what: Any) -> None:
-    with open(path, "a") as file:
-        file.write(f"{what!r}\n")
-
-
-def noted(path: str) -> Counter[str]:
-    return Counter(Path(path).read_text().split("\n")[:-1]) if os.path.exists(path) else Counter()
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> str:
     return str(tmp_path / "computed")
-
-
-#: Where the functions of this module note what they compute; workers get it as data of the module.
-PATH = ""
-
-
-@functools.lru_cache
-def by_name(x: int) -> int:
-    note(PATH, x)
-    return 3 * x
-
-
-@parallel_map(max_workers=2, max_tasks_per_child=1000)
-@functools.cache
-def decorated(x: int) -> int:
-    note(PATH, x)
-    return 3 * x
-
-
-def passed_on(function: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(function)
-    def inner(*args: Any, **kwargs: Any) -> Any:
-        return function(*args, **kwargs)
-
-    return inner
-
-
-@passed_on
-@functools.lru_cache(maxsize=7, typed=True)
-def under_another(x: int) -> int:
-    return 3 * x
-
-
-@functools.lru_cache(maxsize=7, typed=True)
-@passed_on
-def over_another(x: int) -> int:
-    return 3 * x
-
-
-@parallel_map(max_workers=2, max_tasks_per_child=1000)
-@functools.cache
-def fibonacci(n: int) -> int:
-    return n if n < 2 else fibonacci(n - 1) + fibonacci(n - 2)
-
-
-@parallel_map(max_workers=1, max_tasks_per_child=1000)
-@functools.cache
-def countdown(path: str, n: int) -> int:
-    note(path, n)
-    return countdown(path, n - 1) + 1 if n else 0
-
-
-class Methods:
-    def __init__(self, by: int) -> None:
-        self.by = by
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Methods) and other.by == self.by
-
-    def __hash__(self) -> int:
-        return hash(self.by)
-
-    @parallel_map(max_workers=2, max_tasks_per_child=1000)
-    @functools.lru_cache  # noqa: B019 - what it keeps alive is not the question here
-    def method(self, path: str, x: int) -> int:
-        note(path, self.by, x)
-        return self.by * x
-
-    @parallel_map(max_workers=2, max_tasks_per_child=1000)
-    @staticmethod
-    @functools.lru_cache
-    def static(path: str, x: int) -> int:
-        note(path, x)
-        return 2 * x
-
-    @parallel_map(max_workers=2, max_tasks_per_child=1000)
-    @classmethod
-    @functools.lru_cache
-    def of_class(cls, path: str, x: int) -> str:
-        note(path, x)
-        return cls.__name__ * x
-
-    @functools.lru_cache  # noqa: B019
-    def undecorated(self, path: str, x: int) -> int:
-        note(path, self.by, x)
-        return self.by * x
-
-
-@functools.cache
-def helper(x: int) -> int:
-    return 3 * x
-
-
-def calls_helper(x: int) -> int:
-    return 1 + helper(x % 7)
-
-
-@shared_state
-class Totals:
-    whole: int = accumulator(int)
-    items: list[int] = accumulator(list)
-
-
-def add(x: int, totals: Totals) -> int:
-    totals.whole += x
-    totals.items.append(x)
-    if x < 0:
-        raise LookupError(x)
-    return x
 
 
 KEYS = [3, 1, 3, 2, 1, 1, 4, 3] * 5
@@ -347,7 +245,7 @@ def test_random_streams_are_those_of_the_first_item_of_each_key(process_way: Way
 
 
 def test_a_function_of_a_module_is_cached_once(process_way: Way, path: str, monkeypatch: Any) -> None:
-    monkeypatch.setitem(globals(), "PATH", path)
+    monkeypatch.setattr(caching, "PATH", path)
     for function in (process_way(by_name), decorated):
         function.cache_clear()
         assert function.map(KEYS) == [3 * x for x in KEYS]
@@ -519,7 +417,7 @@ def test_the_caches_of_helpers_are_reported(process_way: Way) -> None:
     assert function.map(range(70)) == [1 + 3 * (x % 7) for x in range(70)]
     (after,) = function.cache_report()
     known = before[0] if before else None
-    assert after.name == "tests.contract.test_caching.helper"
+    assert after.name == "tests.contract.caching.helper"
     if known is not None:  # workers of an earlier call may be there still
         assert after.hits + after.misses - known.hits - known.misses == 70
     assert after.misses == 7 + after.repeated
@@ -531,6 +429,6 @@ def test_helpers_of_the_caller_s_process_are_reported_as_well() -> None:
     helper.cache_clear()
     function = parallel_map(calls_helper, backend="serial")
     function.map(range(14))
-    assert function.cache_report() == (("tests.contract.test_caching.helper", 7, 7, 0, 1),)
+    assert function.cache_report() == (("tests.contract.caching.helper", 7, 7, 0, 1),)
     assert str(parallel_map(len).cache_report()).startswith("the function calls no function")
     helper.cache_clear()

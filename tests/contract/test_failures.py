@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import re
-import time
 import traceback
 from collections.abc import Iterable, Iterator
 from itertools import count
@@ -15,25 +14,14 @@ import pytest
 from manyhands import RemoteTraceback, parallel_map
 from tests.contract import functions
 from tests.contract.conftest import Way
-
-
-class RefusedError(Exception):
-    """An exception with a constructor of its own, and attributes."""
-
-    def __init__(self, item: int, *, why: str) -> None:
-        super().__init__(f"{item}: {why}")
-        self.item = item
-        self.why = why
-
-
-def refuse(x: int) -> int:
-    error = RefusedError(x, why="odd")
-    error.extra = [x]  # type: ignore[attr-defined]
-    raise error
-
-
-def raise_it(error: BaseException) -> None:
-    raise error
+from tests.contract.failing import (
+    RefusedError,
+    cached_wait_or_fail,
+    raise_it,
+    refuse,
+    slow_first,
+    wait_or_fail,
+)
 
 
 def collect(results: Iterable[Any], found: list[Any]) -> None:
@@ -259,24 +247,6 @@ def test_a_late_failure_out_of_order_is_noted_however_much_came_before() -> None
         for _ in function.imap_unordered(range(200)):
             pass
     assert "item 0" in caught.value.__notes__[0]
-
-
-def slow_first(x: int) -> float:
-    """The first one fails, when most of the others are done."""
-    time.sleep(0.4 if x == 0 else 0.001)
-    return 1 / x
-
-
-def wait_or_fail(x: int) -> int:
-    if x == 1:
-        time.sleep(0.01)
-    if x == 2:
-        raise LookupError(x)
-    return x
-
-
-def cached_wait_or_fail(x: tuple[int, int]) -> int:
-    return wait_or_fail(x[1])
 
 
 def test_what_comes_before_a_failure_is_run_even_if_it_had_been_put_off(backend_way: Way) -> None:

@@ -12,24 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from manyhands import Collected, Failure, OptionsError, TaskTimeoutError, parallel_map
+from tests.contract.policies import Flaky, count_up, reciprocal, wait_for_ever, wait_for_some
 from tests.properties.functions import examples
 
 if TYPE_CHECKING:
     from tests.contract.conftest import Way
-
-
-def reciprocal(number: int) -> float:
-    return 1 / number
-
-
-def count_up(path: str, number: int) -> int:
-    """Fails until it has been called ``number`` times for that file."""
-    with open(path, "a") as file:
-        file.write("x")
-        calls = file.tell()
-    if calls < number:
-        raise ConnectionError(calls)
-    return calls
 
 
 NUMBERS = [4, 2, 0, 1, 0, 5]
@@ -228,41 +215,10 @@ class TestDeadline:
         assert any_way(reciprocal, deadline=60).map([1, 2, 4]) == [1.0, 0.5, 0.25]
 
 
-def wait_for_ever(_: int) -> None:
-    import threading
-
-    threading.Event().wait()
-
-
-def wait_for_some(number: int) -> int:
-    if number:
-        wait_for_ever(number)
-    return number
-
-
 @pytest.mark.parametrize("option", [{"timeout": 1}, {"memory_limit": "1 GB"}, {"max_tasks_per_child": 1}])
 def test_what_threads_cannot_do_is_refused_by_name(option: dict[str, Any]) -> None:
     with pytest.raises(OptionsError, match=next(iter(option))):
         parallel_map(reciprocal, backend="threads", **option).map([1, 2])
-
-
-class Flaky:
-    """Fails the first time that it is called with some numbers.
-
-    Args:
-        folder: where it notes that it has.
-        numbers: which.
-    """
-
-    def __init__(self, folder: Path, numbers: tuple[int, ...]) -> None:
-        self.folder, self.numbers = folder, numbers
-
-    def __call__(self, number: int) -> int:
-        mark = self.folder / str(number)
-        if number in self.numbers and not mark.exists():
-            mark.touch()
-            raise OSError(number)
-        return number
 
 
 @pytest.mark.parametrize("buffersize", [1, 5, None])

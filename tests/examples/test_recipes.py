@@ -24,25 +24,32 @@ SAME = [
 ]  # fmt: skip
 
 
-#: What programs have printed: each is run once.
-_printed: dict[tuple[str, str], str] = {}
+#: Programs that take long. From standard input the others are enough by default.
+DEAR = {"chunks", "how_many_workers", "images", "large"}
 
 
 def printed(name: str, run_program: Program, how: str = "file") -> str:
-    """Run a program, without arguments, and return what it prints."""
-    if (name, how) not in _printed:
-        source = (RECIPES / f"{name}.py").read_text(encoding="utf-8")
-        for module in re.findall(r"^(?:from|import) (numpy|skimage)\b", source, re.MULTILINE):
-            if (
-                importlib.util.find_spec(module) is None
-            ):  # there are no wheels of it for the newest interpreters
-                pytest.skip(f"{module} is not installed")
-        # A short folder for temporary files: the standard library makes sockets there, whose paths must not be long.
-        with tempfile.TemporaryDirectory(prefix="r") as folder:
-            ran = run_program(source, how=how, environment={"TMPDIR": folder})
-        assert (ran.code, ran.err) == (0, "")
-        _printed[name, how] = ran.out
-    return _printed[name, how]
+    """Return what a program prints without arguments. It is run once, by whichever process of the tests asks first."""
+    import fcntl
+
+    path = run_program.common / f"{how} {name.replace('/', ' ')}"
+    with open(f"{path}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            path.write_text(_run(name, run_program, how), encoding="utf-8")
+    return path.read_text(encoding="utf-8")
+
+
+def _run(name: str, run_program: Program, how: str) -> str:
+    source = (RECIPES / f"{name}.py").read_text(encoding="utf-8")
+    for module in re.findall(r"^(?:from|import) (numpy|skimage)\b", source, re.MULTILINE):
+        if importlib.util.find_spec(module) is None:  # there are no wheels of it for the newest interpreters
+            pytest.skip(f"{module} is not installed")
+    # A short folder for temporary files: the standard library makes sockets there, whose paths must not be long.
+    with tempfile.TemporaryDirectory(prefix="r") as folder:
+        ran = run_program(source, how=how, environment={"TMPDIR": folder})
+    assert (ran.code, ran.err) == (0, "")
+    return ran.out
 
 
 def lines(text: str) -> list[str]:
@@ -60,7 +67,11 @@ def test_ours_runs_without_a_guard(path: Path, run_program: Program) -> None:
     assert run(path.stem, run_program)
 
 
-@pytest.mark.parametrize("path", OURS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=[pytest.mark.stress] * (path.stem in DEAR)) for path in OURS],
+    ids=lambda path: path.stem,
+)
 def test_ours_runs_from_standard_input(path: Path, run_program: Program) -> None:
     assert run(path.stem, run_program, how="stdin")
 

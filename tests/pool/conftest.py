@@ -10,14 +10,12 @@ from pathlib import Path
 import pytest
 
 from manyhands import ProcessPool
+from tests.pool.tasks import PATIENCE
 
 #: All that there are here, or those that ``MANYHANDS_METHODS`` names.
 METHODS = tuple(
     os.environ.get("MANYHANDS_METHODS", "template spawn fork" if hasattr(os, "fork") else "spawn").split()
 )
-
-#: Long enough for a loaded machine; nothing that works waits for so long.
-PATIENCE = 60.0
 
 
 @pytest.fixture(params=METHODS)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from typing import Any
 
-from tests.pool.conftest import PATIENCE
+from tests.pool.tasks import PATIENCE
 
 #: How a test of both kinds runs something beside itself.
 BESIDE = ("thread", "process")

@@ -14,6 +14,9 @@ from typing import Any
 
 from manyhands import parallel_map
 
+#: Seconds, long enough for a loaded machine; nothing that works waits for so long.
+PATIENCE = 60.0
+
 
 def double(number: int) -> int:
     return 2 * number

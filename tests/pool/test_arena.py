@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,21 +16,37 @@ from tests.conftest import Program
 from tests.pool.conftest import PATIENCE, Meeting
 
 np = pytest.importorskip("numpy")
+
+from tests.pool import large  # noqa: E402 - it imports numpy
+from tests.pool.large import (  # noqa: E402 - it imports numpy
+    MANY,
+    change,
+    die_with,
+    doubled,
+    echo,
+    filled,
+    fork_a_reader,
+    fork_a_reader_of_inherited,
+    fork_and_look,
+    in_shared_memory,
+    keep,
+    look,
+    mapped_here,
+    pid_and,
+    produce,
+    report_and_hold,
+    scribble,
+    sum_of_inherited,
+    sums,
+    total,
+    with_constant,
+)
+
 pytestmark = pytest.mark.skipif(
     not hasattr(os, "memfd_create"), reason="there is no memory without a name here"
 )
 
-#: Enough numbers to go through shared memory.
-MANY = 100_000
 MEGABYTES = 1_000_000
-
-_kept: list[Any] = []
-
-
-def in_shared_memory(process: int | str = "self") -> int:
-    """How many private mappings of shared memory a process has."""
-    maps = Path(f"/proc/{process}/maps").read_text().splitlines()
-    return sum(line.split()[1] == "rw-p" and "memfd:manyhands" in line for line in maps)
 
 
 def descriptors(process: int | str = "self") -> int:
@@ -47,50 +62,6 @@ def shared_bytes(process: int) -> int:
             about = os.stat(path)
             found[about.st_ino] = about.st_blocks * 512
     return sum(found.values())
-
-
-def mapped_here(value: Any) -> tuple[Any, int]:
-    return value, in_shared_memory()
-
-
-def total(array: Any) -> float:
-    return float(array.sum())
-
-
-def filled(mark: float, size: int = MANY) -> Any:
-    return np.full(size, float(mark))
-
-
-def keep(array: Any) -> list[float]:
-    """Keep the argument, and say what all those hold that were kept before."""
-    _kept.append(array)
-    return [float(each[0]) for each in _kept if (each == each[0]).all()]
-
-
-def pid_and(array: Any) -> tuple[int, float]:
-    return os.getpid(), float(array[-1])
-
-
-def die_with(array: Any, deadly: float) -> float:
-    if array[0] == deadly:
-        array += 1
-        os.kill(os.getpid(), signal.SIGKILL)
-    return float(array.sum())
-
-
-def report_and_hold(reports: str, gate: str, array: Any) -> float:
-    from tests.pool.tasks import hold
-
-    hold(reports, gate)
-    return float(array.sum())
-
-
-def change(array: Any) -> None:
-    array[7] = 1
-
-
-def look(array: Any) -> None:
-    array.sum()
 
 
 @pytest.fixture
@@ -148,43 +119,6 @@ def test_segments_are_used_again(one: ProcessPool) -> None:
     assert shared_bytes(process) <= 6 * 9 * MEGABYTES
 
 
-def test_memory_and_descriptors_stay_flat_over_calls_with_deaths_between(method: str) -> None:
-    """A short form of the stress test."""
-    run(method, calls=60, deadly_every=20)
-
-
-@pytest.mark.stress
-def test_memory_and_descriptors_stay_flat_over_ten_thousand_calls(method: str) -> None:
-    run(method, calls=10_000, deadly_every=200)
-
-
-def run(method: str, calls: int, deadly_every: int) -> None:
-    def resident() -> int:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-    with ProcessPool(2, start_method=method) as pool:
-        before: list[int] = []
-        for n in range(calls):
-            array = filled(n, 2 * MANY)
-            deadly = float(n) if n % deadly_every == deadly_every // 2 else -1.0
-            futures = [pool.submit(die_with, array, deadly), pool.submit(filled, n, 2 * MANY)]
-            try:
-                assert futures[0].result(PATIENCE) == float(n) * 2 * MANY
-            except WorkerCrashedError:
-                assert deadly == n
-            assert (futures[1].result(PATIENCE) == n).all()
-            if n == calls // 2:
-                gc.collect()
-                before = [resident(), descriptors(), in_shared_memory()]
-        del futures, array
-        gc.collect()
-        assert resident() < before[0] + 30_000_000
-        # Mappings that stay for what comes next may be some more, up to a limit.
-        assert descriptors() <= before[1] + 40
-        assert in_shared_memory() <= before[2] + 40
-    assert in_shared_memory() == 0
-
-
 def test_what_a_dead_worker_had_is_sent_to_another(method: str) -> None:
     with ProcessPool(2, start_method=method) as pool:
         arrays = [filled(n) for n in range(12)]
@@ -234,16 +168,6 @@ def test_a_task_that_forks_leaves_its_child_what_it_had(one: ProcessPool) -> Non
     assert one.submit(fork_and_look, filled(9)).result(PATIENCE) == 9
     for n in range(6):
         assert one.submit(total, filled(n)).result(PATIENCE) == n * MANY
-
-
-def fork_and_look(array: Any) -> int:
-    reading, writing = os.pipe()
-    child = os.fork()
-    if not child:
-        os.write(writing, bytes([int(array[-1])]))
-        os._exit(0)
-    os.waitpid(child, 0)
-    return os.read(reading, 1)[0]
 
 
 FULL = """
@@ -304,28 +228,6 @@ def test_a_few_descriptors_are_enough(run_program: Program) -> None:
 # what streams, and what tasks say to their callers
 
 
-def produce(count: int) -> Iterator[Any]:
-    for n in range(count):
-        yield filled(n)
-
-
-def doubled(items: Any) -> Iterator[Any]:
-    for item in items:
-        np.multiply(item, 2, out=item)
-        yield item
-
-
-def sums(items: Any) -> list[float]:
-    return [float(item.sum()) for item in items]
-
-
-def echo(channel: Any) -> int:
-    for item in channel:
-        np.add(item, 1, out=item)
-        channel.send(item)
-    return in_shared_memory()
-
-
 def test_streamed_items_are_mapped_and_stay_as_they_are() -> None:
     items = list(process_task(produce)(20))
     assert in_shared_memory() >= 1
@@ -356,10 +258,6 @@ def test_large_objects_go_through_a_channel_both_ways() -> None:
 # constants
 
 
-def with_constant(index: int, *, table: Any) -> tuple[int, float, int]:
-    return os.getpid(), float(table[index]), table.__array_interface__["data"][0]
-
-
 def test_a_constant_is_sent_again_only_when_it_has_changed() -> None:
     table = np.arange(MEGABYTES, dtype=float)
     call = parallel_map(with_constant, max_workers=1, max_tasks_per_child=100_000)
@@ -380,12 +278,6 @@ def test_changing_constants_take_turns_in_few_segments() -> None:
         found = call.map(range(8), table=table)
         assert {value for _, value, _ in found} == {n}
     assert shared_bytes(found[0][0]) <= 6 * 9 * MEGABYTES
-
-
-def scribble(index: int, *, table: Any) -> float:
-    before = float(table[index])
-    table[index] = -1
-    return before
 
 
 def test_what_a_task_writes_into_a_constant_its_worker_alone_sees() -> None:
@@ -445,34 +337,52 @@ def test_windows_do_not_count_against_a_limit_on_memory() -> None:
     assert [last for _, last in call.map(filled(n, 2 * MEGABYTES) for n in range(40))] == list(range(40))
 
 
-def fork_a_reader(array: np.ndarray, path: str) -> None:
-    """A child keeps the argument, and says when it is let go what it has seen of it, first and last."""
-    if os.fork():
-        return
-    first = float(array.sum())
-    with open(path, "w") as file:
-        file.write(str(os.getpid()))
-    while os.path.exists(path):
-        os.sched_yield()
-    last = float(array.sum())
-    with open(path + ".seen", "w") as file:
-        file.write(f"{first} {last}")
-    os._exit(0)
-
-
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 def test_what_a_child_of_a_worker_has_stays_as_it_is_when_the_worker_has_gone(
-    method: str, tmp_path: Path
+    method: str, meeting: Meeting
 ) -> None:
-    path = tmp_path / "there"
     with ProcessPool(1, max_tasks_per_child=1, start_method=method) as pool:
-        pool.submit(fork_a_reader, np.ones(200_000), str(path)).result(PATIENCE)
+        pool.submit(fork_a_reader, np.ones(200_000), meeting.reports, meeting.gate).result(PATIENCE)
+        meeting.next()
         for number in range(2, 12):  # in other workers, whose arguments need room
             assert pool.submit(np.sum, np.full(200_000, float(number))).result(PATIENCE) == number * 200_000
-        while not path.exists():
-            os.sched_yield()
-        path.unlink()
-        seen = tmp_path / "there.seen"
-        while not seen.exists() or not seen.read_text():
-            os.sched_yield()
-        assert seen.read_text() == "200000.0 200000.0"
+        meeting.let_go()
+        assert meeting.next() == "200000.0 200000.0"
+
+
+class TestWhatAForkedWorkerInherits:
+    """Results that the caller has when the worker is forked."""
+
+    pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+
+    @staticmethod
+    def use(maker: ProcessPool) -> int:
+        """Have the worker that had made the result make others; return its bytes of shared memory."""
+        large._kept.clear()
+        gc.collect()
+        for number in range(2, 12):
+            result = maker.submit(filled, number).result(PATIENCE)
+            assert (result == number).all()
+        process, _ = maker.submit(pid_and, result).result(PATIENCE)
+        return shared_bytes(process)
+
+    def test_stays_as_it_is_for_as_long_as_the_worker_lives_and_no_longer(self, one: ProcessPool) -> None:
+        used = []
+        for _ in range(8):
+            large._kept[:] = [one.submit(filled, 1).result(PATIENCE)]
+            with ProcessPool(1, start_method="fork") as heir:
+                assert heir.submit(sum_of_inherited).result(PATIENCE) == MANY
+                used.append(self.use(one))
+                assert heir.submit(sum_of_inherited).result(PATIENCE) == MANY
+        assert used[-1] <= used[1] + 8 * MANY
+
+    def test_stays_for_a_child_of_the_worker_when_the_worker_has_gone(
+        self, one: ProcessPool, meeting: Meeting
+    ) -> None:
+        large._kept[:] = [one.submit(filled, 1).result(PATIENCE)]
+        with ProcessPool(1, start_method="fork") as heir:
+            heir.submit(fork_a_reader_of_inherited, meeting.reports, meeting.gate).result(PATIENCE)
+            meeting.next()
+        self.use(one)
+        meeting.let_go()
+        assert meeting.next() == f"{float(MANY)} {float(MANY)}"

@@ -2,51 +2,29 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
 import random
 import signal
-import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from manyhands import Failure, TaskTimeoutError, WorkerCrashedError, parallel_map, process_task
 from tests.pool.conftest import PATIENCE
+from tests.pool.limited import (
+    allocate,
+    block,
+    die,
+    fail_once,
+    hoard,
+    nap,
+    note_and_block,
+    outer,
+    slow_in_the_middle,
+    spin,
+)
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
-
-
-def block(how: str) -> str:
-    """Keep the worker busy for ever, one way or another."""
-    if how == "sleep":
-        time.sleep(3600)
-    elif how == "spin":
-        while True:
-            pass
-    elif how == "c code that holds the GIL":
-        ctypes.PyDLL(None).sleep(3600)
-    elif how == "a system call":
-        os.read(os.pipe()[0], 1)
-    elif how == "stubborn":
-        for number in set(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP}:
-            try:
-                signal.signal(number, signal.SIG_IGN)
-            except (OSError, ValueError):
-                continue
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        time.sleep(3600)
-    elif how == "stopped":
-        os.kill(os.getpid(), signal.SIGSTOP)
-    elif how == "a lock":
-        lock = threading.Lock()
-        lock.acquire()
-        lock.acquire()
-    return how
 
 
 WAYS = ["sleep", "spin", "c code that holds the GIL", "a system call", "stubborn", "stopped", "a lock"]
@@ -71,7 +49,7 @@ def test_a_task_that_takes_too_long_is_ended_whatever_it_does(method: str, how: 
 def test_the_error_says_where_the_task_was(method: str, how: str) -> None:
     with pytest.raises(TaskTimeoutError) as caught:
         parallel_map(block, max_workers=2, start_method=method, timeout=0.3).map([how])
-    assert "test_limits.py" in caught.value.stack
+    assert "limited.py" in caught.value.stack
     assert "in block" in caught.value.stack
     assert "in block" in str(caught.value)
 
@@ -84,22 +62,11 @@ def test_the_rest_of_its_chunk_goes_on_and_finished_results_are_kept(method: str
     assert [failure.item for failure in results.errors] == [4, 15]
 
 
-def slow_in_the_middle(number: int) -> int:
-    if number in {4, 15}:
-        time.sleep(3600)
-    return number
-
-
 @posix
 def test_the_limit_counts_from_the_beginning_of_the_task_not_of_the_call(method: str) -> None:
     """Sixteen tasks of a tenth of a second, in chunks of eight, are longer than the limit only together."""
     function = parallel_map(nap, max_workers=2, start_method=method, timeout=0.7, chunksize=8)
     assert function.map([0.1] * 16) == [0.1] * 16
-
-
-def nap(seconds: float) -> float:
-    time.sleep(seconds)
-    return seconds
 
 
 @posix
@@ -111,13 +78,6 @@ def test_a_task_that_has_started_does_not_run_again(method: str, tmp_path: Path)
     assert all(Path(path).read_text() == "x" for path in paths)
 
 
-def note_and_block(path: str) -> None:
-    with open(path, "a") as file:
-        file.write("x")
-    if Path(path).name in {"3", "7"}:
-        time.sleep(3600)
-
-
 @posix
 def test_retries_cover_timeouts_and_crashes(method: str, tmp_path: Path) -> None:
     for how in ("sleep", "die", "raise"):
@@ -126,19 +86,6 @@ def test_retries_cover_timeouts_and_crashes(method: str, tmp_path: Path) -> None
             fail_once, max_workers=2, start_method=method, timeout=0.5, retries=1, backoff=0
         )
         assert function.map([path, path + "2"], how=how) == [2, 2]
-
-
-def fail_once(path: str, how: str) -> int:
-    with open(path, "a") as file:
-        file.write("x")
-        calls = file.tell()
-    if calls == 1:
-        if how == "sleep":
-            time.sleep(3600)
-        if how == "die":
-            os.kill(os.getpid(), signal.SIGKILL)
-        raise LookupError(how)
-    return calls
 
 
 @posix
@@ -159,10 +106,6 @@ def test_a_crash_says_what_is_known_of_it(method: str, number: signal.Signals) -
         assert error.out_of_memory is None
 
 
-def die(number: int) -> None:
-    os.kill(os.getpid(), number)
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="macOS and Windows do not limit private memory")
 class TestMemoryLimit:
     """``memory_limit``."""
@@ -180,17 +123,6 @@ class TestMemoryLimit:
         results = function.options(on_error="collect", chunksize=1).map([True, False, True, False])
         assert [type(failure.exception) for failure in results.errors] == [MemoryError] * 2
         assert len(set(results.values)) == 1
-
-
-def allocate(size: int) -> int:
-    return len(bytearray(size))
-
-
-def hoard(everything: bool) -> int:
-    held = []
-    while everything:
-        held.append(bytearray(1 << 20))
-    return os.getpid()
 
 
 @posix
@@ -214,18 +146,6 @@ def test_single_calls_are_limited_as_well(method: str) -> None:
 
 def test_after_a_timeout_in_a_nested_call_the_outer_task_goes_on() -> None:
     assert parallel_map(outer, max_workers=2, timeout=60).map([1, 2]) == [["ok"], ["ok"]]
-
-
-def outer(_: int) -> list[Any]:
-    found = subprocess.run([sys.executable, "-c", "print('ok')"], capture_output=True, text=True, check=True)
-    return [found.stdout.strip()]
-
-
-def spin(seconds: float) -> float:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        pass
-    return seconds
 
 
 @posix

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,24 +11,10 @@ import pytest
 from manyhands import UnpicklableError, WorkerCrashedError, process_task
 from tests.pool import tasks
 from tests.pool.conftest import PATIENCE, Meeting
+from tests.pool.streaming import obedient, stubborn
 
 if TYPE_CHECKING:
     from tests.conftest import Program
-
-
-@process_task
-def obedient(*, stop: Any) -> str:
-    """Waits to be stopped."""
-    stop.wait()
-    return "in good order"
-
-
-def stubborn(path: str, *, terminate: bool) -> None:
-    """Does not want to end."""
-    if not terminate:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    tasks.report(path, "ready")
-    time.sleep(3600)
 
 
 def test_it_runs_beside_its_caller_and_has_a_result(method: str) -> None:

@@ -17,35 +17,7 @@ import pytest
 from manyhands import TaskTimeoutError, UnpicklableError, WorkerCrashedError, process_task
 from tests.pool import tasks
 from tests.pool.conftest import PATIENCE, Meeting
-
-
-@process_task
-def up_to(number: int) -> Iterator[int]:
-    yield from range(number)
-
-
-@process_task
-def doubled(items: Iterable[int]) -> Iterator[int]:
-    for item in items:
-        yield 2 * item
-
-
-@process_task
-def total(items: Iterable[int]) -> int:
-    return sum(items)
-
-
-@process_task
-def endless(path: str) -> Iterator[int]:
-    """Writes how many items it has made; says goodbye when it is closed."""
-    try:
-        for number in itertools.count():
-            with open(path, "a") as file:
-                file.write("x")
-            yield number
-    finally:
-        with open(path + ".closed", "w") as file:
-            file.write("closed")
+from tests.pool.streaming import doubled, endless, failing, large, lengths, total, up_to
 
 
 def appears(path: str) -> bool:
@@ -298,12 +270,6 @@ def test_inside_a_worker_a_generator_is_a_generator() -> None:
     assert outer() == 45
 
 
-@process_task
-def large(count: int, size: int) -> Iterator[bytes]:
-    for number in range(count):
-        yield bytes([number]) * size
-
-
 @pytest.mark.parametrize(("count", "size"), [(70, 300_000), (3, 17_000_000)])
 def test_items_of_any_size_keep_coming(count: int, size: int) -> None:
     """The bytes that are on their way are bounded: who takes items says so by their size, too, not only by their number."""
@@ -311,16 +277,6 @@ def test_items_of_any_size_keep_coming(count: int, size: int) -> None:
         (number, size) for number in range(count)
     ]
     assert process_task(lengths)(large(count, size)) == [size] * count
-
-
-def lengths(items: Iterable[bytes]) -> list[int]:
-    return [len(item) for item in items]
-
-
-@process_task
-def failing() -> Iterator[int]:
-    yield 1
-    raise LookupError("enough")
 
 
 def test_a_stream_that_is_over_is_empty_for_the_next_task() -> None:

@@ -19,39 +19,10 @@ from manyhands import Failure, OptionsError, WorkerCrashedError, parallel_map, p
 from manyhands.scheduling import single
 from tests.pool import tasks
 from tests.pool.conftest import PATIENCE, Meeting
+from tests.pool.single import Sized, fail_twice, nested, nested_limit, raise_stop, where
 
 if TYPE_CHECKING:
     from tests.conftest import Program
-
-
-class Sized:
-    """Something with methods."""
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-
-    @process_task
-    def larger(self, by: int) -> tuple[int, bool]:
-        return self.size + by, os.getpid() != PID
-
-    @process_task
-    @staticmethod
-    def twice(number: int) -> int:
-        return 2 * number
-
-    @process_task
-    @classmethod
-    def make(cls, size: int) -> int:
-        return cls(size).size
-
-
-PID = os.getpid()
-
-
-@process_task
-def where(*args: Any, **kwargs: Any) -> tuple[int, tuple[Any, ...], dict[str, Any]]:
-    """Say where it ran."""
-    return os.getpid(), args, kwargs
 
 
 class TestCalls:
@@ -116,18 +87,6 @@ class TestCalls:
         assert results == {number: sum(2 * (number + step) for step in range(5)) for number in range(10)}
 
 
-def nested() -> tuple[int, int]:
-    return os.getpid(), where()[0]
-
-
-def nested_limit() -> str:
-    try:
-        process_task(time.sleep, timeout=0.2)(3600)
-    except Exception as error:
-        return type(error).__name__
-    return "nothing"
-
-
 class TestOptions:
     """Options that mean something for one call, and those that do not."""
 
@@ -166,17 +125,6 @@ class TestOptions:
     def test_what_cannot_be_called_is_refused(self, thing: Any) -> None:
         with pytest.raises(TypeError, match=r"process_task|acall"):
             process_task(thing)
-
-
-def fail_twice(path: str) -> int:
-    with open(path, "a") as file:
-        file.write("x")
-        calls = file.tell()
-    if calls == 1:
-        raise ConnectionError
-    if calls == 2:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return calls
 
 
 def refuse(failure: Failure) -> None:
@@ -277,10 +225,6 @@ def test_a_callback_that_wants_to_exit_ends_neither_the_pool_nor_the_waiting(
         assert isinstance(future.exception(PATIENCE), StopIteration)
     assert "exception calling a callback" in caplog.text
     assert process_task(abs).submit(-2).result(PATIENCE) == 2
-
-
-def raise_stop(_: object) -> None:
-    raise StopIteration("over")
 
 
 def test_a_task_that_waits_for_its_turn_can_be_cancelled_whatever_is_done_with_its_result(

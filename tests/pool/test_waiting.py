@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,7 @@ import pytest
 from manyhands import ProcessPool, parallel_map, process_task
 from tests.pool import tasks
 from tests.pool.conftest import PATIENCE, Meeting
-
-
-@process_task
-def up_to(number: int) -> Iterator[int]:
-    yield from range(number)
+from tests.pool.streaming import up_to
 
 
 def wait_by_answer() -> Any:

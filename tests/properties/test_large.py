@@ -14,6 +14,15 @@ from tests.properties.functions import examples
 
 np = pytest.importorskip("numpy")
 
+from tests.properties.large import (  # noqa: E402 - it imports numpy
+    describe,
+    keyword,
+    read_only,
+    same,
+    summary,
+    with_scribbling,
+)
+
 #: Below and above what goes through shared memory.
 LENGTHS = st.sampled_from([0, 1, 7, 1000, 16_383, 16_384, 16_385, 40_000, 70_001])
 #: Of the same numbers always: the content is not what matters, and shrinks badly.
@@ -93,63 +102,11 @@ def trees(draw: st.DrawFn) -> Any:
     )
 
 
-def describe(value: Any, seen: dict[int, int] | None = None) -> Any:
-    """Everything about a tree that another one can be compared by: types, contents, forms, and what is the same object."""
-    seen = {} if seen is None else seen
-    known = (
-        seen.setdefault(id(value), len(seen))
-        if isinstance(value, (list, dict, bytearray, np.ndarray))
-        else None
-    )
-    if isinstance(value, (list, tuple)):
-        return type(value), known, [describe(part, seen) for part in value]
-    if isinstance(value, dict):
-        return dict, known, [(key, describe(part, seen)) for key, part in value.items()]
-    if isinstance(value, np.ma.MaskedArray):
-        filled = value.filled().tobytes() if value.dtype.names is None else repr(value.shape)
-        return type(value), known, value.dtype, value.shape, filled, np.ma.getmaskarray(value).tobytes()
-    if isinstance(value, np.ndarray):
-        content = value.tolist() if value.dtype.hasobject else value.tobytes()
-        order = value.flags.c_contiguous, value.flags.f_contiguous
-        return type(value), known, value.dtype, value.shape, order, content
-    return type(value), known, value
-
-
-def read_only(value: Any) -> list[bool]:
-    """Which of the arrays of a tree cannot be written to."""
-    if isinstance(value, (list, tuple)):
-        return [flag for part in value for flag in read_only(part)]
-    if isinstance(value, dict):
-        return [flag for part in value.values() for flag in read_only(part)]
-    return [not value.flags.writeable] if isinstance(value, np.ndarray) else []
-
-
 def check(back: Any, sent: Any) -> None:
     """What came is what pickle alone would have made of it; and what could be written to still can."""
     assert describe(back) == describe(pickle.loads(pickle.dumps(sent, 5)))
     for before, after in zip(read_only(sent), read_only(back), strict=True):
         assert before or not after
-
-
-def same(value: Any) -> Any:
-    return value
-
-
-def summary(value: Any) -> Any:
-    return describe(value), read_only(value)
-
-
-def keyword(_: int, *, constant: Any) -> Any:
-    return describe(constant), read_only(constant)
-
-
-def with_scribbling(value: Any) -> Any:
-    """Write into every array, and say what was there before."""
-    before = describe(value)
-    for part in value if isinstance(value, list) else [value]:
-        if isinstance(part, np.ndarray) and part.flags.writeable and part.dtype.kind in "iuf":
-            part[...] = 0
-    return before
 
 
 big = np.arange(50_000.0)

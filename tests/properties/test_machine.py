@@ -11,7 +11,6 @@ import shutil
 import signal
 import sys
 import tempfile
-import time
 from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from pathlib import Path
@@ -23,40 +22,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from manyhands import ProcessPool, TaskTimeoutError, WorkerCrashedError, parallel_map, process_task, shutdown
+from tests.properties.machine import give, leave, refuse, stay
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the tasks kill with signals")
 
 #: Long enough for a loaded machine; nothing that works waits for so long.
 PATIENCE = 60.0
-
-
-def begin(path: str) -> None:
-    with open(path, "a") as file:
-        file.write("x")
-
-
-def give(path: str, value: int) -> int:
-    begin(path)
-    return value
-
-
-def refuse(path: str, value: int) -> int:
-    begin(path)
-    raise LookupError(value)
-
-
-def leave(path: str, value: int) -> int:
-    begin(path)
-    if value % 2:
-        os._exit(value % 5)
-    os.kill(os.getpid(), signal.SIGKILL)
-    return value
-
-
-def stay(path: str, value: int) -> int:
-    begin(path)
-    time.sleep(3600)
-    return value
 
 
 class Expected(NamedTuple):

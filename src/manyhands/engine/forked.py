@@ -16,6 +16,41 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from manyhands.transport.mapped import Awaited
+
+
+class Inherited:
+    """What a worker that is forked from the program sees of shared memory, because the program has it at that moment.
+
+    It is not written anew until the worker has ended; and never if the worker has forked: then there may be somebody who has
+    it and whose end nobody here learns of.
+    """
+
+    def __init__(self) -> None:
+        import mmap
+
+        self._awaited: list[Awaited] = []
+        self._has_forked = mmap.mmap(-1, 1)  # shared with the worker
+
+    def fork(self) -> int:
+        """Fork; return what ``os.fork`` does."""
+        from manyhands.transport.mapped import fork_and_await
+
+        pid, self._awaited = fork_and_await(os.fork)
+        return pid
+
+    def watch(self) -> None:
+        """In the worker: note when it forks."""
+        os.register_at_fork(before=lambda: self._has_forked.__setitem__(0, 1))
+
+    def let_go(self) -> None:
+        """The worker has ended."""
+        if self._has_forked[0]:
+            for awaited in self._awaited:
+                awaited.keep()
+        self._awaited = []
+        self._has_forked.close()
+
 
 def main(connection: Any, journal: int, key: int, lifeline: int, workers: int, arena: int) -> None:
     """Be a worker from here on; does not return.

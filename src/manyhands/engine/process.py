@@ -19,6 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Protocol
 
+    from manyhands.engine.forked import Inherited
     from manyhands.engine.loop import Loop
 
     class Listener(Protocol):
@@ -206,6 +207,7 @@ class ForkStarter:
         # Only this process has the writing end: its closing is our end.
         self._lifeline, self._hold = pipe()
         self._watched: dict[int, int] = {}
+        self._inherited: dict[int, Inherited] = {}
         prepare()
 
     def start(self, serial: int, connection: Any, journal: int, key: int, arena: int) -> None:
@@ -218,6 +220,7 @@ class ForkStarter:
                 stream.flush()
             except Exception:  # closed, None, or not a stream
                 pass
+        inherited = forked.Inherited()
         lifeline = copy = -1
         blocked = _signal.pthread_sigmask(
             _signal.SIG_BLOCK, {_signal.SIGINT}
@@ -228,7 +231,7 @@ class ForkStarter:
             with warnings.catch_warnings():
                 # It is about threads: what "fork" was chosen in spite of.
                 warnings.simplefilter("ignore", DeprecationWarning)
-                pid = os.fork()
+                pid = inherited.fork()
         except (OSError, RuntimeError) as error:  # the latter when the interpreter is about to end
             self._listener.failed(serial, error if isinstance(error, OSError) else OSError(str(error)))
             return
@@ -239,7 +242,9 @@ class ForkStarter:
                     if descriptor >= 0:
                         os.close(descriptor)
         if not pid:
+            inherited.watch()
             forked.main(connection, journal, key, lifeline, self._listener.size, copy)
+        self._inherited[pid] = inherited
         if hasattr(os, "pidfd_open"):
             try:
                 self._watched[pid] = os.pidfd_open(pid)
@@ -262,12 +267,15 @@ class ForkStarter:
     def _reap(self, pid: int, options: int) -> None:
         from manyhands.engine.template import peak_memory
 
+        inherited = self._inherited.pop(pid, None)
         try:
             _, status, usage = os.wait4(pid, options)
         except ChildProcessError:
             self._listener.ended(pid, None)
         else:
             self._listener.ended(pid, os.waitstatus_to_exitcode(status), peak_memory(usage))
+        if inherited is not None:
+            inherited.let_go()
 
     def close(self) -> None:
         """Kill what is left, and let go of the lifeline."""
@@ -283,6 +291,7 @@ class ForkStarter:
                 os.close(descriptor)
         self._lifeline = self._hold = -1
         self._watched.clear()
+        self._inherited.clear()
 
 
 class PopenStarter:

@@ -9,14 +9,15 @@ mapping is used again for the next thing that comes in the same segment (``Windo
 pages of its own, goes with the thing; if there is none, all pages are there already.
 
 A private mapping still sees what is written to the file, in pages that it has not changed. That is why a segment is never written
-anew while anybody has it; and why a process that forks gives back nothing of what it had then: the child may have it yet.
+anew while anybody has it; and why a process that forks gives back nothing of what it had then: the child may have it yet. Whoever
+forks a child whose end it learns of has it given back then (``fork_and_await``, ``Awaited``).
 """
 
 from __future__ import annotations
 
 import os
 from _pickle import Unpickler, loads
-from _thread import allocate_lock
+from _thread import allocate_lock, get_ident
 from _weakref import ref
 from collections import deque
 
@@ -25,10 +26,13 @@ from manyhands.transport.windows import WINDOW_FROM, WINDOW_TO, WINDOWS, Window,
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
 _remotes: dict[int, Any] = {}  # weak references, by token
+_awaiting: tuple[int, list[Awaited]] | None = (
+    None  # the thread that forks, and where what the child has is put
+)
 
 
 #: In a peer's table: a child of it may have the segment of that slot, for as long as it likes.
@@ -38,7 +42,7 @@ KEPT = (1 << 64) - 1
 class Held:
     """A segment that this process was lent; gives it back when it dies."""
 
-    __slots__ = ("__weakref__", "count", "offset", "remote", "size", "slot", "window")
+    __slots__ = ("__weakref__", "awaited", "count", "offset", "remote", "size", "slot", "window")
 
     def __init__(self, remote: Remote, slot: int, offset: int, size: int) -> None:
         self.remote = remote
@@ -47,10 +51,39 @@ class Held:
         self.size = size
         self.count = 1
         self.window: Window | None = None  # the one that it is seen through
+        self.awaited: Awaited | None = None
 
     def __del__(self) -> None:
         if self.window is not None and not self.window.wipe():
             self.remote.close_window(self.slot)
+        if (
+            self.awaited is not None
+        ):  # who comes last, it or the children that have the segment, gives it back
+            self.awaited.count = self.count
+        else:
+            self.remote.give_back(self)
+
+
+class Awaited:
+    """A segment that children have as well; gives it back when ``held`` and whatever refers to this are gone."""
+
+    __slots__ = ("_held", "count", "offset", "remote", "size", "slot")
+
+    def __init__(self, held: Held) -> None:
+        self._held = ref(held)
+        self.remote = held.remote
+        self.slot = held.slot
+        self.offset = held.offset
+        self.size = held.size
+        self.count = 0  # known when ``held`` has gone
+        self.remote.awaited.add(id(self))
+
+    def keep(self) -> None:
+        """Never give it back: a child has a child that may have it."""
+        self.remote.keep(self._held() or self)
+
+    def __del__(self) -> None:
+        self.remote.awaited.discard(id(self))
         self.remote.give_back(self)
 
 
@@ -86,6 +119,7 @@ class Remote:
         self._live: dict[int, Any] = {}  # weak references to Held, by slot
         self._windows: dict[int, Window] = {}  # by slot
         self._most_windows = windows
+        self.awaited: set[int] = set()  # what children of this process have, by id
         self._back: deque[tuple[int, int]] = deque()
         self._lock = allocate_lock()
         self._dead = False  # its owner is gone
@@ -167,7 +201,7 @@ class Remote:
             have += got
         return view
 
-    def give_back(self, held: Held) -> None:
+    def give_back(self, held: Held | Awaited) -> None:
         """Count a segment back. In any thread, at any moment: whoever comes second leaves it to the first."""
         if self._process != os.getpid() or not held.count:
             return
@@ -194,7 +228,7 @@ class Remote:
         self._dead, self._returned = True, None
         self._windows.clear()
         held = [each for each in (known() for known in list(self._live.values())) if each is not None]
-        if not held or self._forked:
+        if not held or self._forked or self.awaited:
             return
         place = 0
         for each in sorted(held, key=lambda each: each.offset):
@@ -202,7 +236,7 @@ class Remote:
             place = each.offset + each.size
         self._punch(place, os.fstat(self.file).st_size - place)
 
-    def keep(self, held: Held) -> None:
+    def keep(self, held: Held | Awaited) -> None:
         """Never give a segment back: a child is about to have it, too."""
         held.count = 0
         self._forked = True
@@ -289,15 +323,32 @@ def taken(frame: bytes | memoryview) -> tuple[bytes | memoryview, list[memoryvie
     return Taken(BytesIO(frame)).load()  # type: ignore[no-any-return]
 
 
+def fork_and_await(fork: Callable[[], int]) -> tuple[int, list[Awaited]]:
+    """Fork a child; return what ``fork`` does, and what the child has, to be let go of when it has ended."""
+    global _awaiting
+    awaited: list[Awaited] = []
+    _awaiting = (get_ident(), awaited)
+    try:
+        return fork(), awaited
+    finally:
+        _awaiting = None
+
+
 def _before_fork() -> None:
-    """What is held now, the child is going to hold as well: it is never given back."""
+    """What is held now, the child is going to hold as well: it is never given back, or when the child has ended."""
+    awaited = _awaiting[1] if _awaiting is not None and _awaiting[0] == get_ident() else None
     for known in list(_remotes.values()):
         remote = known()
         if remote is not None:
             for each in list(remote._live.values()):
                 held = each()
-                if held is not None:
+                if held is None:
+                    continue
+                if awaited is None:
                     remote.keep(held)
+                else:
+                    held.awaited = held.awaited or Awaited(held)
+                    awaited.append(held.awaited)
 
 
 if hasattr(os, "register_at_fork"):
