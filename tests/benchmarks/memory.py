@@ -4,7 +4,8 @@ Ratios to one plain copy of the same bytes, interleaved, two workers, warm:
 
 * ``in``: 40 arrays of 8 MB go to workers, a number comes back (goal: at most 1.4);
 * ``out``: 40 arrays of 8 MB come back, and are read once (goal: at most 1.4);
-* ``constant``: a constant of 200 MB with 64 tasks, in the first call (goal: at most 1.5) and in later ones (at most 0.3);
+* ``constant``: a constant of 200 MB with 64 tasks, in the first call after it has changed (goal: at most 1.5), in the second, and
+  in later ones (goal: at most 0.3);
 * ``shared``: 40 arrays of 8 MB that processes share, a number comes back (goal: at most 0.05 fresh copies); sharing
   them is not timed.
 
@@ -243,7 +244,11 @@ def ratios(row: Row, who: Carrier, rounds: int) -> dict[str, list[float]]:
             row.change()
             calls.append(("first call", seconds(lambda: row.run(who))))
         copy, fresh = seconds(row.copy), seconds(row.fresh)
-        calls.append(("later" if row.first_differs else "", seconds(lambda: row.run(who))))
+        if row.first_differs:
+            calls.append(("second call", seconds(lambda: row.run(who))))
+            calls += [("later", seconds(lambda: row.run(who))) for _ in range(3)]
+        else:
+            calls.append(("", seconds(lambda: row.run(who))))
         for which, taken in calls:
             found.setdefault(f"{which} copies".strip(), []).append(taken / copy)
             found.setdefault(f"{which} fresh copies".strip(), []).append(taken / fresh)
