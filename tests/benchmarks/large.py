@@ -13,7 +13,7 @@ import shutil
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import adapters
@@ -87,10 +87,16 @@ class Carrier(adapters.Adapter):
 
 
 class ManyHands(Carrier, adapters.ManyHands):
-    """The limit in time keeps every task in a worker, however cheap it is."""
+    """The limit in time keeps every task in a worker, however cheap it is. Functions are decorated once, as in a module."""
 
     def _mapped(self, function: Callable[..., Any]) -> Any:
-        return self.factory(function, max_workers=self.workers, timeout=600)
+        if function not in self._decorated:
+            self._decorated[function] = self.factory(function, max_workers=self.workers, timeout=600)
+        return self._decorated[function]
+
+    @cached_property
+    def _decorated(self) -> dict[Callable[..., Any], Any]:
+        return {}
 
     def imap(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterable[Any]:
         return self._mapped(function).imap(items)  # type: ignore[no-any-return]
@@ -103,6 +109,9 @@ class ManyHands(Carrier, adapters.ManyHands):
     def share(self, arrays: Sequence[Any]) -> Any:
         share = adapters.find("manyhands:share")
         return [share(array) for array in arrays]
+
+    def over(self, shared: Any) -> Iterable[float]:
+        return self._mapped(scalar).map(shared)  # type: ignore[no-any-return]
 
 
 class Pool(Carrier, adapters.MultiprocessingPool):
