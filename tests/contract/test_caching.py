@@ -27,12 +27,14 @@ from tests.contract.caching import (
     by_name,
     calls_helper,
     countdown,
+    countdown_under_another,
     decorated,
     fibonacci,
     helper,
     note,
     noted,
     over_another,
+    passed_on,
     under_another,
 )
 from tests.contract.conftest import Way
@@ -275,6 +277,43 @@ def test_clearing_empties_what_recursion_has_left_in_workers(path: str) -> None:
         countdown.cache_clear()
         assert countdown.map([path] * 2, [10, 9]) == [10, 9]
         assert noted(path) == Counter({f"({n},)": times + (n == 9) * times for n in range(11)})
+
+
+def test_so_it_does_under_another_decorator(path: str) -> None:
+    for times in (1, 2):
+        countdown_under_another.cache_clear()
+        assert countdown_under_another.map([path] * 2, [10, 9]) == [10, 9]
+        assert noted(path) == Counter({f"({n},)": times for n in range(11)})
+
+
+def test_clearing_empties_caches_that_have_travelled_by_value(process_way: Way, path: str) -> None:
+    def work(path: str, x: int) -> int:
+        note(path, x)
+        return recurs(path, x - 1) + 1 if x else 0
+
+    recurs = process_way(functools.lru_cache(work))
+    for times in (1, 2):
+        assert recurs.starmap([(path, 3)] * 2) == [3, 3]
+        assert noted(path)["(0,)"] == times
+        recurs.cache_clear()
+
+
+@pytest.mark.parametrize("how", ["here", "map", "submit"])
+def test_clearing_empties_the_cache_below_another_decorator(any_way: Way, path: str, how: str) -> None:
+    def work(path: str, x: int) -> int:
+        note(path, x)
+        return x
+
+    function = any_way(passed_on(functools.lru_cache(work)))
+    for times in (1, 2):
+        if how == "map":
+            assert function.map([path] * 3, [1, 2, 1]) == [1, 2, 1]
+        else:
+            call = function if how == "here" else lambda *args: function.submit(*args).result()
+            assert [call(path, x) for x in (1, 2, 1)] == [1, 2, 1]
+        assert noted(path) == Counter({"(1,)": times, "(2,)": times})
+        assert function.cache_info()[:2] == (1, 2)
+        function.cache_clear()
 
 
 def test_methods_of_every_kind(path: str) -> None:
