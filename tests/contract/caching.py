@@ -130,6 +130,14 @@ class Totals:
     items: list[int] = accumulator(list)
 
 
+@parallel_map(max_workers=2, max_tasks_per_child=1000)
+@shared_state(totals=Totals)
+@functools.lru_cache
+def adds(x: int, *, totals: Totals) -> int:
+    totals.whole += x
+    return 3 * x
+
+
 def add(x: int, totals: Totals) -> int:
     totals.whole += x
     totals.items.append(x)
