@@ -23,7 +23,7 @@ import _thread
 import functools
 import os
 import weakref
-from itertools import chain
+from itertools import chain, count
 from types import MethodType
 
 from manyhands.keys import FAST, make_key, mark, readable, table
@@ -66,7 +66,9 @@ class Cache:
         self.maxsize: int | None = parameters["maxsize"]
         self.typed: bool = parameters["typed"]
         self.inner: Any = original.__wrapped__ if root is original else root
-        #: How often it was emptied: workers that hear of it empty what they have, too.
+        #: What other decorators have below them, and so what is computed here goes through.
+        self._below: Any = None if root is original else original
+        #: Another number whenever it is emptied: workers that hear of it empty what they have, too.
         self.generation = 0
         #: Single calls that are under way, by key, with those that wait for the same.
         self.flying: dict[Any, list[Any]] = {}
@@ -109,8 +111,10 @@ class Cache:
     def clear(self) -> None:
         """Forget everything, here and in workers."""
         with self.lock:
-            self.generation += 1
+            self.generation = next(_emptied)
             self.lru.cache_clear()
+            if self._below is not None:
+                self._below.cache_clear()
             self._answered = self._probed = 0
             self._computed.clear()
 
@@ -201,7 +205,7 @@ class Cache:
         found = named(function)
         if found is function or isinstance(function, MethodType):
             return Bare(function, self.generation)
-        return bare(function)
+        return Anew(bare(function), self.generation) if self.generation else bare(function)
 
     # keys
 
@@ -292,6 +296,7 @@ def find(function: Any) -> Any:
 
 
 _caches: weakref.WeakKeyDictionary[Any, Cache] = weakref.WeakKeyDictionary()
+_emptied = count(1)  # no number twice: functions with caches of their own may have a lru_cache in common
 _all: weakref.WeakSet[Cache] = weakref.WeakSet()
 _lock = _thread.allocate_lock()
 
@@ -351,6 +356,29 @@ class Bare:
         return _arrived, (self.referred, self._generation)
 
 
+class Anew:
+    """What is sent in place of a function that travels by value, when its cache was emptied: workers are sent it once more.
+
+    So they have none of what has gathered in caches that came with it.
+
+    Args:
+        function: the function.
+        generation: of the cache.
+    """
+
+    def __init__(self, function: Any, generation: int) -> None:
+        self.__manyhands__ = function
+        self._generation = generation
+        self.__qualname__ = getattr(function, "__qualname__", type(function).__name__)
+
+    def __reduce__(self) -> Any:
+        return _anew, (self.__manyhands__, self._generation)
+
+
+def _anew(function: Any, _: int) -> Any:
+    return function
+
+
 _generations: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
 
 
@@ -360,7 +388,8 @@ def _arrived(function: Any, generation: int) -> Bare:
     if original is not None and _generations.get(original, 0) != generation:
         _generations[original] = generation
         original.cache_clear()
-        cache = _caches.get(original)
+        memory = getattr(function, "_memory", None)
+        cache = _caches.get(original) if memory is None else memory.cache
         if cache is not None:
             cache.lru.cache_clear()
     return Bare(function, generation)

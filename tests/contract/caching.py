@@ -71,6 +71,14 @@ def countdown(path: str, n: int) -> int:
     return countdown(path, n - 1) + 1 if n else 0
 
 
+@parallel_map(max_workers=1, max_tasks_per_child=1000)
+@passed_on
+@functools.cache
+def countdown_under_another(path: str, n: int) -> int:
+    note(path, n)
+    return countdown_under_another(path, n - 1) + 1 if n else 0
+
+
 class Methods:
     def __init__(self, by: int) -> None:
         self.by = by
@@ -120,6 +128,14 @@ def calls_helper(x: int) -> int:
 class Totals:
     whole: int = accumulator(int)
     items: list[int] = accumulator(list)
+
+
+@parallel_map(max_workers=2, max_tasks_per_child=1000)
+@shared_state(totals=Totals)
+@functools.lru_cache
+def adds(x: int, *, totals: Totals) -> int:
+    totals.whole += x
+    return 3 * x
 
 
 def add(x: int, totals: Totals) -> int:

@@ -24,15 +24,18 @@ from tests.contract.caching import (
     Methods,
     Totals,
     add,
+    adds,
     by_name,
     calls_helper,
     countdown,
+    countdown_under_another,
     decorated,
     fibonacci,
     helper,
     note,
     noted,
     over_another,
+    passed_on,
     under_another,
 )
 from tests.contract.conftest import Way
@@ -119,6 +122,16 @@ def test_what_tasks_add_is_added_as_often_as_the_loop_computes(any_way: Way, max
     assert states[0] == states[1]
     misses = states[0][2].misses
     assert len(states[0][1]) == misses - 2  # of those that fail nothing is added
+
+
+@pytest.mark.parametrize("method", ["spawn", *(["template", "fork"] if hasattr(os, "fork") else [])])
+def test_a_function_of_a_module_is_given_the_states_of_the_caller(method: str) -> None:
+    function = adds.options(start_method=method)
+    function.cache_clear()
+    before = adds.state.totals.whole
+    assert function.map([1, 2, 1]) == [3, 6, 3]
+    assert function.submit(4).result() == 12
+    assert (adds.state.totals.whole - before, function.cache_info()[:2]) == (7, (1, 3))
 
 
 @pytest.mark.parametrize("maxsize", [None, 0, 1, 3])
@@ -275,6 +288,43 @@ def test_clearing_empties_what_recursion_has_left_in_workers(path: str) -> None:
         countdown.cache_clear()
         assert countdown.map([path] * 2, [10, 9]) == [10, 9]
         assert noted(path) == Counter({f"({n},)": times + (n == 9) * times for n in range(11)})
+
+
+def test_so_it_does_under_another_decorator(path: str) -> None:
+    for times in (1, 2):
+        countdown_under_another.cache_clear()
+        assert countdown_under_another.map([path] * 2, [10, 9]) == [10, 9]
+        assert noted(path) == Counter({f"({n},)": times for n in range(11)})
+
+
+def test_clearing_empties_caches_that_have_travelled_by_value(process_way: Way, path: str) -> None:
+    def work(path: str, x: int) -> int:
+        note(path, x)
+        return recurs(path, x - 1) + 1 if x else 0
+
+    recurs = process_way(functools.lru_cache(work))
+    for times in (1, 2):
+        assert recurs.starmap([(path, 3)] * 2) == [3, 3]
+        assert noted(path)["(0,)"] == times
+        recurs.cache_clear()
+
+
+@pytest.mark.parametrize("how", ["here", "map", "submit"])
+def test_clearing_empties_the_cache_below_another_decorator(any_way: Way, path: str, how: str) -> None:
+    def work(path: str, x: int) -> int:
+        note(path, x)
+        return x
+
+    function = any_way(passed_on(functools.lru_cache(work)))
+    for times in (1, 2):
+        if how == "map":
+            assert function.map([path] * 3, [1, 2, 1]) == [1, 2, 1]
+        else:
+            call = function if how == "here" else lambda *args: function.submit(*args).result()
+            assert [call(path, x) for x in (1, 2, 1)] == [1, 2, 1]
+        assert noted(path) == Counter({"(1,)": times, "(2,)": times})
+        assert function.cache_info()[:2] == (1, 2)
+        function.cache_clear()
 
 
 def test_methods_of_every_kind(path: str) -> None:

@@ -12,6 +12,8 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import threading
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
@@ -267,6 +269,36 @@ def test_ten_threads_compute_each_key_once(path: str) -> None:
     assert found == [[2 * (x % 20)] for x in range(400)]
     assert noted(path).total() == 20
     assert cached.doubled.cache_info() == (380, 20, None, 20)
+
+
+def test_who_waits_for_a_key_does_not_wait_for_the_next_one_of_who_computes_it(monkeypatch: Any) -> None:
+    monkeypatch.setattr("manyhands.sharedcache.log.FLIGHTS", 2)  # a lock that is given back is the next key's
+
+    @shared_cache(maxsize=None)
+    def needs(key: str, call: int) -> None:
+        if key == "slow":
+            time.sleep(0.02)
+        elif key == "first":
+            needs("slow", call)
+        else:
+            needs("first", call)
+
+    def one(call: int) -> None:
+        needs("slow", call)
+        needs("last", call)
+
+    def other(call: int) -> None:
+        time.sleep(0.005)
+        needs("first", call)
+
+    for call in range(8):
+        threads = [threading.Thread(target=target, args=(call,), daemon=True) for target in (one, other)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(10)
+            assert not thread.is_alive()
+    assert needs.cache_info().misses == 8 * 3
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the tasks kill with signals")

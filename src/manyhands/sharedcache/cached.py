@@ -174,9 +174,8 @@ class SharedCache:
                 flight, free = log.board(digest)
             if flight is None or free:
                 return self._compute(log, key, digest, flight, args, kwargs)
-            try:
-                with flight.lock:  # until there is an entry, or who computes it has failed or died
-                    pass
+            try:  # until there is an entry, or who computes it has failed or died
+                flight.wait()
             except RuntimeError:  # it is this thread: a recursion without end, which Python ends
                 return self._compute(log, key, digest, None, args, kwargs)
         self._count(log, 0)

@@ -24,10 +24,12 @@ if TYPE_CHECKING:
 
 #: So many keys may be under way at a time; more are computed by whoever wants them.
 FLIGHTS = 64
+#: Who waits for a key looks again after so many seconds: its lock may be another key's by now.
+AGAIN = 0.05
 #: So many processes have figures of their own.
 SLOTS = 512
 # The head of the log, in words of 8 bytes.
-GENERATION, END, TICK, LIVE, TAKEN, NUMBER, CLEARED, TABLE = 0, 1, 2, 3, 4, 5, 6, 8
+GENERATION, END, TICK, LIVE, TAKEN, NUMBER, CLEARED, NEXT, TABLE = 0, 1, 2, 3, 4, 5, 6, 7, 8
 COUNTS = TABLE + 2 * FLIGHTS  # two words for the digest of each key that is under way
 SEATS = COUNTS + 2 * SLOTS  # two words for each process: hits, misses
 HEAD = 32  # before each entry in the log: its number, its seat, and the sizes of its key and its value
@@ -50,6 +52,19 @@ class Flight:
     def __init__(self, number: int, lock: Lock) -> None:
         self.number = number
         self.lock = lock
+
+    def wait(self) -> None:
+        """Wait until nobody holds it, or a moment: who has held it may have taken it for another key by now.
+
+        That one may wait for what the waiting thread computes.
+
+        Raises:
+            RuntimeError: this thread holds it.
+        """
+        if self.lock._is_owned():
+            raise RuntimeError
+        if self.lock.acquire(timeout=AGAIN):
+            self.lock.release()
 
 
 class Log:
@@ -210,10 +225,13 @@ class Log:
             if words[place] == first and words[place + 1] == second:
                 # If nobody holds it, who has computed it has died.
                 return Flight(number, self.flights[number]), _idle(self.flights[number])
-        # Those beside which a key stands, and that nobody holds, were left by the dead.
-        for number in sorted(range(FLIGHTS), key=lambda number: words[TABLE + 2 * number] != 0):
+        # Those beside which a key stands, and that nobody holds, were left by the dead. Each has its turn: who waits for a
+        # key finds its lock free, and not with the next key of who has computed it.
+        turns = [(words[NEXT] + turn) % FLIGHTS for turn in range(FLIGHTS)]
+        for number in sorted(turns, key=lambda number: words[TABLE + 2 * number] != 0):
             if _idle(self.flights[number]):
                 words[TABLE + 2 * number], words[TABLE + 2 * number + 1] = first, second
+                words[NEXT] = (number + 1) % FLIGHTS
                 return Flight(number, self.flights[number]), True
         return None, False
 
