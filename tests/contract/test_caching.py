@@ -24,6 +24,7 @@ from tests.contract.caching import (
     Methods,
     Totals,
     add,
+    adds,
     by_name,
     calls_helper,
     countdown,
@@ -121,6 +122,16 @@ def test_what_tasks_add_is_added_as_often_as_the_loop_computes(any_way: Way, max
     assert states[0] == states[1]
     misses = states[0][2].misses
     assert len(states[0][1]) == misses - 2  # of those that fail nothing is added
+
+
+@pytest.mark.parametrize("method", ["spawn", *(["template", "fork"] if hasattr(os, "fork") else [])])
+def test_a_function_of_a_module_is_given_the_states_of_the_caller(method: str) -> None:
+    function = adds.options(start_method=method)
+    function.cache_clear()
+    before = adds.state.board.whole.value
+    assert function.map([1, 2, 1]) == [3, 6, 3]
+    assert function.submit(4).result() == 12
+    assert (adds.state.board.whole.value - before, function.cache_info()[:2]) == (7, (1, 3))
 
 
 @pytest.mark.parametrize("maxsize", [None, 0, 1, 3])
