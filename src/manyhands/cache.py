@@ -352,6 +352,9 @@ class Bare:
     def __manyhands__(self) -> Any:
         return bare(self.referred)
 
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return bare(self.referred)(*args, **kwargs)
+
     def __reduce__(self) -> Any:
         return _arrived, (self.referred, self._generation)
 

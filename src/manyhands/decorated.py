@@ -162,14 +162,13 @@ class Decorated:
         """What goes to the workers: what they find by name, or else the function itself."""
         shipped: Any = self._original() or self.__wrapped__
         cache = self._cache()
-        if cache is not None:
-            return cache.sent(shipped)
+        sent = shipped if cache is None else cache.sent(shipped)
         if "state" not in vars(self) or shipped is self.__wrapped__:
-            return shipped
+            return sent
         from functools import partial
 
         # The states of this process, not of what the worker has imported.
-        return partial(shipped, **vars(self.state))
+        return partial(sent, **vars(self.state))
 
     def _cache(self) -> Cache | None:
         """The one cache of the function, if it has one and the options leave it on."""

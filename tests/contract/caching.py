@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from manyhands import accumulator, parallel_map, shared_state
+from manyhands import accumulator, parallel_map, shared_state, value
+from manyhands.shared import Value
 
 
 def note(path: str, *what: Any) -> None:
@@ -130,11 +131,17 @@ class Totals:
     items: list[int] = accumulator(list)
 
 
+@shared_state
+class Board:
+    whole: Value[int] = value(int, 0)
+
+
 @parallel_map(max_workers=2, max_tasks_per_child=1000)
-@shared_state(totals=Totals)
+@shared_state(board=Board)
 @functools.lru_cache
-def adds(x: int, *, totals: Totals) -> int:
-    totals.whole += x
+def adds(x: int, *, board: Board) -> int:
+    with board.whole.lock:
+        board.whole.value += x
     return 3 * x
 
 

@@ -128,10 +128,10 @@ def test_what_tasks_add_is_added_as_often_as_the_loop_computes(any_way: Way, max
 def test_a_function_of_a_module_is_given_the_states_of_the_caller(method: str) -> None:
     function = adds.options(start_method=method)
     function.cache_clear()
-    before = adds.state.totals.whole
+    before = adds.state.board.whole.value
     assert function.map([1, 2, 1]) == [3, 6, 3]
     assert function.submit(4).result() == 12
-    assert (adds.state.totals.whole - before, function.cache_info()[:2]) == (7, (1, 3))
+    assert (adds.state.board.whole.value - before, function.cache_info()[:2]) == (7, (1, 3))
 
 
 @pytest.mark.parametrize("maxsize", [None, 0, 1, 3])
