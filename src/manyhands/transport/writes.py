@@ -4,10 +4,10 @@
 half as long as copying. ``Writes`` has the kernel note writes to the pages of such a piece of memory instead: that costs nothing
 until there is one, and then a page fault for each page. So what does change is not watched any more.
 
-The answer errs on one side only. "Not written to" needs, of every page: it belongs to a mapping that is watched; it is there, or
-swapped out; it is no page of a file, nor shared, so that nobody else can write to it; and no write was noted. What was freed
-and mapped anew, resized or discarded is "perhaps". Whole pages are watched, so the bytes before the first whole page and after
-the last one are not: they have to be compared.
+The answer errs on one side only. "Not written to" needs, of every page: it belongs to a mapping that is watched; it is there; it
+is no page of a file, nor shared, so that nobody else can write to it; and no write was noted. What was freed and mapped anew,
+resized, discarded or swapped out is "perhaps": of a page that is not there the kernel does not say whose it is. Whole pages are
+watched, so the bytes before the first whole page and after the last one are not: they have to be compared.
 
 Linux 6.7 and newer, where ``userfaultfd`` may be used; elsewhere nothing is ever watched.
 
@@ -33,7 +33,7 @@ _WRITES = 2  # the mode: watch for writes
 
 # include/uapi/linux/fs.h
 _SCAN = 0xC0606610
-_WATCHED, _WRITTEN, _FILE, _THERE, _SWAPPED = 1 << 0, 1 << 1, 1 << 2, 1 << 3, 1 << 4
+_WATCHED, _WRITTEN, _FILE, _THERE = 1 << 0, 1 << 1, 1 << 2, 1 << 3
 
 
 class Writes:
@@ -98,12 +98,12 @@ class Writes:
         except OSError:
             return False
         try:
-            # The first run of pages of which all that is so: watched, not written to, no file's, and there or swapped out.
+            # The first run of pages of which all that is so: watched, there, not written to, and no file's.
             region = array("Q", [0, 0, 0])
             where, _ = region.buffer_info()
             ask = pack(
                 "12Q", 96, 0, start, start + length, 0, where, 1, 0,
-                _WRITTEN | _FILE, _WATCHED | _WRITTEN | _FILE, _THERE | _SWAPPED, _WATCHED,
+                _WRITTEN | _FILE, _WATCHED | _WRITTEN | _FILE | _THERE, 0, _WATCHED,
             )  # fmt: skip
             return ioctl(file, _SCAN, bytearray(ask)) == 1 and region[:2].tolist() == [start, start + length]
         except OSError:
