@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import tempfile
 from collections.abc import Iterator
 
 import pytest
@@ -86,6 +87,18 @@ def test_memory_that_others_can_write_to_is_not_quiet(writes: Writes) -> None:
     memory = mmap.mmap(-1, SIZE)
     memory[:] = bytes(SIZE)
     assert not writes.quiet(writes.watch(address_of(memory), SIZE))
+
+
+@pytest.mark.parametrize("flags", [mmap.MAP_SHARED, mmap.MAP_PRIVATE])
+def test_pages_of_a_file_that_were_discarded_are_not_quiet(writes: Writes, flags: int) -> None:
+    with tempfile.TemporaryFile() as file:
+        file.truncate(SIZE)
+        memory = mmap.mmap(file.fileno(), SIZE, flags)
+        memory[:] = b"x" * SIZE
+        watch = writes.watch(address_of(memory), SIZE)
+        memory.madvise(mmap.MADV_DONTNEED)
+        os.pwrite(file.fileno(), b"y" * SIZE, 0)
+        assert not writes.quiet(watch)
 
 
 def test_another_mapping_in_the_same_place_is_not_quiet(writes: Writes, memory: mmap.mmap) -> None:
