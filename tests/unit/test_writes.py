@@ -110,6 +110,22 @@ def test_another_mapping_in_the_same_place_is_not_quiet(writes: Writes, memory: 
     assert not writes.quiet(watch)
 
 
+def test_what_another_watches_later_is_not_quiet(writes: Writes, memory: mmap.mmap) -> None:
+    address = address_of(memory)
+    watch = writes.watch(address, SIZE)
+    memory.close()
+    again = mmap.mmap(-1, SIZE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if address_of(again) != address:
+        pytest.skip("the new mapping is in another place")
+    again[:] = b"y" * SIZE
+    another = Writes()
+    later = another.watch(address, SIZE)
+    assert another.quiet(later)
+    assert not writes.quiet(watch)
+    another.close()
+    assert not writes.quiet(watch)
+
+
 def test_a_forked_child_neither_watches_nor_disturbs(writes: Writes, memory: mmap.mmap) -> None:
     watch = writes.watch(address_of(memory), SIZE)
     child = os.fork()

@@ -9,6 +9,9 @@ is no page of a file, nor shared, so that nobody else can write to it; and no wr
 resized, discarded or swapped out is "perhaps": of a page that is not there the kernel does not say whose it is. Whole pages are
 watched, so the bytes before the first whole page and after the last one are not: they have to be compared.
 
+Each pool has a ``Writes`` of its own. Only one can watch a page at a time, and the kernel does not say which one does: what was
+freed may be watched anew by another, from later on. So whoever begins to watch ends the watches of all others there.
+
 Linux 6.7 and newer, where ``userfaultfd`` may be used; elsewhere nothing is ever watched.
 
 Source: userfaultfd(2); the kernel's ``Documentation/admin-guide/mm/userfaultfd.rst`` (write protection, asynchronous) and
@@ -21,6 +24,7 @@ import mmap
 import os
 import sys
 from _struct import pack
+from _weakref import ref
 
 #: Number of the system call, by machine.
 _SYSCALLS = {"x86_64": 323, "aarch64": 282, "riscv64": 282, "ppc64le": 364, "s390x": 355}
@@ -36,8 +40,11 @@ _SCAN = 0xC0606610
 _WATCHED, _WRITTEN, _FILE, _THERE = 1 << 0, 1 << 1, 1 << 2, 1 << 3
 
 
+_all: dict[int, ref[Writes]] = {}  # those that live, by id
+
+
 class Writes:
-    """Watches pieces of this process's memory; one thread at a time.
+    """Watches pieces of this process's memory; one thread at a time, of each of them.
 
     Example:
         >>> writes = Writes()
@@ -54,6 +61,8 @@ class Writes:
             int, tuple[int, int]
         ] = {}  # by number: where the first page begins, and how many bytes
         self._last = 0
+        key = id(self)
+        _all[key] = ref(self, lambda _: _all.pop(key, None))
 
     def watch(self, address: int, size: int) -> int:
         """Begin to watch, from now on.
@@ -70,9 +79,11 @@ class Writes:
         if length <= 0 or not self._open():
             return 0
         assert self._file is not None
-        for number, (other, extent) in list(self._watches.items()):
-            if other < start + length and start < other + extent:
-                self.forget(number)
+        for known in list(_all.values()):
+            writes = known()
+            for number, (other, extent) in list(writes._watches.items()) if writes else ():
+                if writes and other < start + length and start < other + extent:
+                    writes.forget(number)
         from fcntl import ioctl
 
         self._last += 1
@@ -87,9 +98,10 @@ class Writes:
 
     def quiet(self, watch: int) -> bool:
         """Tell whether nothing was written since that watch began; False also where nobody knows."""
-        if watch not in self._watches:  # in a forked child no page is watched
+        pages = self._watches.get(watch)
+        if pages is None:  # in a forked child no page is watched
             return False
-        start, length = self._watches[watch]
+        start, length = pages
         from array import array
         from fcntl import ioctl
 
@@ -105,7 +117,8 @@ class Writes:
                 "12Q", 96, 0, start, start + length, 0, where, 1, 0,
                 _WRITTEN | _FILE, _WATCHED | _WRITTEN | _FILE | _THERE, 0, _WATCHED,
             )  # fmt: skip
-            return ioctl(file, _SCAN, bytearray(ask)) == 1 and region[:2].tolist() == [start, start + length]
+            found = ioctl(file, _SCAN, bytearray(ask)) == 1 and region[:2].tolist() == [start, start + length]
+            return found and watch in self._watches  # else another may have begun to watch there meanwhile
         except OSError:
             return False
         finally:
@@ -113,12 +126,12 @@ class Writes:
 
     def forget(self, watch: int) -> None:
         """End a watch: from now on writes cost what they always did."""
-        pages = self._watches.pop(watch, None)
-        if pages is not None and self._file is not None and self._process == os.getpid():
+        pages, file = self._watches.pop(watch, None), self._file
+        if pages is not None and file is not None and self._process == os.getpid():
             from fcntl import ioctl
 
             try:
-                ioctl(self._file, _UNREGISTER, bytearray(pack("2Q", *pages)))
+                ioctl(file, _UNREGISTER, bytearray(pack("2Q", *pages)))
             except OSError:  # it was freed meanwhile
                 pass
 
