@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -153,6 +155,24 @@ def test_of_a_file_that_is_gone_the_content_travels(tmp_path: Path, replaced: bo
         np.save(path, np.zeros((100_000, 4)))
     there, total = in_workers(lambda part: (type(part).__name__, float(part.sum()))).map([rows])[0]
     assert (there, total) == ("memmap", float(rows.sum()))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give up a right and have it back")
+@pytest.mark.parametrize(("mode", "rights"), [("r", 0o000), ("r+", 0o000), ("r+", 0o444)])
+def test_of_a_file_that_may_not_be_opened_any_more_the_content_travels(
+    tmp_path: Path, mode: Any, rights: int
+) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:  # others may not look into pytest's
+        os.chmod(folder, 0o755)
+        rows = np.load(saved(Path(folder, "rows.npy"), rows=10), mmap_mode=mode)
+        assert type(loads(encoded(rows))).__name__ == "memmap"
+        os.chmod(rows.filename, rights)
+        os.seteuid(65534)
+        try:
+            arrived = loads(encoded(rows))
+        finally:
+            os.seteuid(0)
+    assert (arrived == rows).all()
 
 
 def test_a_file_that_is_replaced_on_the_way_is_refused(tmp_path: Path) -> None:

@@ -129,7 +129,7 @@ def _place(array: Any) -> tuple[Any, ...] | None:
         if not region.start <= low < high <= region.end:  # of a mapping that was moved or divided
             continue
         offset = region.offset + low - region.start
-        found = _same_file(region, offset + high - low)
+        found = _same_file(region, offset + high - low, writes=owner.mode != "r")
         if found is not None:
             _regions[memory] = region
             kind = "memmap" if type(array) is type(owner) else "array"
@@ -158,10 +158,12 @@ def _region(low: int, high: int) -> Region | None:
     return None
 
 
-def _same_file(region: Region, size: int) -> os.stat_result | None:
-    """Say what there is under a file's name, if it is that file still."""
+def _same_file(region: Region, size: int, *, writes: bool) -> os.stat_result | None:
+    """Say what there is under a file's name, if it is that file still, and may be opened: a mapping outlives the right to."""
     try:
         found = os.stat(region.path)
+        if not os.access(region.path, os.R_OK | (os.W_OK if writes else 0), effective_ids=True):
+            return None
     except OSError:
         return None
     if found.st_ino != region.inode or found.st_size < size:
