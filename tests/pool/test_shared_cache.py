@@ -301,6 +301,35 @@ def test_who_waits_for_a_key_does_not_wait_for_the_next_one_of_who_computes_it(m
     assert needs.cache_info().misses == 8 * 3
 
 
+def test_a_recursion_without_end_ends_also_if_two_share_it() -> None:
+    both = threading.Barrier(2)
+
+    @shared_cache(maxsize=None)
+    def endless(key: int) -> int:
+        if both.n_waiting or not both.broken:
+            try:
+                both.wait(0.5)
+            except threading.BrokenBarrierError:
+                pass
+        both.abort()
+        return endless(1 - key)
+
+    outcomes: list[BaseException] = []
+
+    def call(key: int) -> None:
+        try:
+            endless(key)
+        except RecursionError as error:
+            outcomes.append(error)
+
+    threads = [threading.Thread(target=call, args=(key,), daemon=True) for key in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert len(outcomes) == 2
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="the tasks kill with signals")
 def test_processes_that_die_at_any_moment_leave_a_cache_that_is_right(path: str) -> None:
     cached.deadly.cache_clear()
