@@ -338,6 +338,7 @@ def _made(function: Any, maxsize: int | None, typed: bool, path: str | None, log
     """In another process: the object that has that memory, or a new one."""
     for known in list(_all):
         if known._log is not None and known._log.memory is log.memory:
+            known._function = function  # with the globals of now
             return known
     return _attached(SharedCache(function, maxsize, typed, path), log)
 
