@@ -78,7 +78,7 @@ class Cache:
             0  # misses that computed nothing here; those that are no misses at all
         )
         self._computed: dict[int, int] = {}  # in other processes, by their ids
-        inner, answers, me = self.inner, self._answers, _thread.get_ident
+        inner, answers, me = computing(self.inner), self._answers, _thread.get_ident
 
         def compute(*args: Any, **kwargs: Any) -> Any:
             if answers and me() in answers:
@@ -205,7 +205,24 @@ class Cache:
         found = named(function)
         if found is function or isinstance(function, MethodType):
             return Bare(function, self.generation)
-        return Anew(bare(function), self.generation) if self.generation else bare(function)
+        plain = computing(bare(function))
+        return Anew(plain, self.generation) if self.generation else plain
+
+    def computing(self, call: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """Return what calls the function here, and has it compute; see the function of that name.
+
+        Args:
+            call: calls the function with an item.
+        """
+        below = self._below
+        if below is None or not evicts(below):
+            return call
+
+        def compute(item: Any) -> Any:
+            below.cache_clear()
+            return call(item)
+
+        return compute
 
     # keys
 
@@ -335,6 +352,51 @@ def _bound(function: Any, to_bind: Any) -> Any:
     return function if isinstance(function, classmethod) else to_bind
 
 
+def computing(function: Any) -> Any:
+    """Return what computes whenever it is called, for a function that may have an ``lru_cache`` below other decorators.
+
+    That one is not asked as often as in the loop, so it does not evict what it would there. Without a ``maxsize``, all that it
+    has would be a hit in the loop as well.
+
+    Args:
+        function: the function, without an ``lru_cache`` at the top.
+    """
+    below = find(function)
+    return (
+        _bound(function, Computing(root_of(function), below))
+        if below is not None and evicts(below)
+        else function
+    )
+
+
+def evicts(cached: Any) -> bool:
+    """Tell whether an ``lru_cache`` evicts entries.
+
+    Args:
+        cached: the function with the cache.
+    """
+    return bool(cached.cache_parameters()["maxsize"])
+
+
+class Computing:
+    """A function that has an ``lru_cache`` below other decorators, and computes whatever that has.
+
+    Args:
+        function: the function.
+        below: the ``lru_cache``.
+    """
+
+    def __init__(self, function: Any, below: Any) -> None:
+        self.__wrapped__ = function
+        self._below = below
+        self.__qualname__ = getattr(function, "__qualname__", type(function).__name__)
+        self.__module__ = getattr(function, "__module__", __name__)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        self._below.cache_clear()
+        return self.__wrapped__(*args, **kwargs)
+
+
 class Bare:
     """What is sent in place of a function: it arrives without its ``lru_cache``.
 
@@ -350,10 +412,10 @@ class Bare:
 
     @property
     def __manyhands__(self) -> Any:
-        return bare(self.referred)
+        return computing(bare(self.referred))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return bare(self.referred)(*args, **kwargs)
+        return computing(bare(self.referred))(*args, **kwargs)
 
     def __reduce__(self) -> Any:
         return _arrived, (self.referred, self._generation)

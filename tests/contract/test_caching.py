@@ -124,6 +124,20 @@ def test_what_tasks_add_is_added_as_often_as_the_loop_computes(any_way: Way, max
     assert len(states[0][1]) == misses - 2  # of those that fail nothing is added
 
 
+@pytest.mark.parametrize("maxsize", [None, 1, 3])
+def test_so_it_is_with_another_decorator_above_the_cache(any_way: Way, maxsize: int | None) -> None:
+    items = [1, 2, 1, 3, 3, 2, 1, 5, 4, 4, 1, 6] * 3
+    totals, plain = Totals(), functools.lru_cache(maxsize)(str)
+    function = any_way(passed_on(functools.lru_cache(maxsize)(add)), chunksize=1)
+    assert function.map(items, totals=totals) == items
+    for x in items:
+        plain(x)
+    assert len(totals.items) == function.cache_info().misses == plain.cache_info().misses
+    assert list(function.imap(iter(items), totals=totals)) == items
+    assert [function.submit(x, totals=totals).result() for x in items] == items
+    assert len(totals.items) == function.cache_info().misses
+
+
 @pytest.mark.parametrize("method", ["spawn", *(["template", "fork"] if hasattr(os, "fork") else [])])
 def test_a_function_of_a_module_is_given_the_states_of_the_caller(method: str) -> None:
     function = adds.options(start_method=method)

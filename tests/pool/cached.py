@@ -36,6 +36,15 @@ def slow(path: str, gate: str, x: int) -> int:
     return x
 
 
+#: Changed by a test.
+SCALE = 1
+
+
+@shared_cache(maxsize=None)
+def scaled(x: int) -> int:
+    return SCALE * x
+
+
 @shared_cache(maxsize=None)
 def factorial(n: int) -> int:
     return n * factorial(n - 1) if n else 1
@@ -86,6 +95,10 @@ def use_doubled(path: str, x: int) -> tuple[int, int]:
 
 def use_slow(path: str, gate: str, x: int) -> int:
     return slow(path, gate, x)
+
+
+def use_scaled(x: int) -> int:
+    return scaled(x)
 
 
 def use_factorial(n: int) -> int:

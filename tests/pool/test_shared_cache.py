@@ -301,6 +301,68 @@ def test_who_waits_for_a_key_does_not_wait_for_the_next_one_of_who_computes_it(m
     assert needs.cache_info().misses == 8 * 3
 
 
+def test_globals_that_were_changed_are_what_is_computed_with(monkeypatch: Any) -> None:
+    cached.scaled.cache_clear()
+    work = parallel_map(cached.use_scaled, **ISOLATED)
+    assert work.map([1, 2, 3]) == [1, 2, 3]
+    monkeypatch.setattr(cached, "SCALE", 5)
+    assert work.map([3, 4, 5]) == [3, 20, 25]
+    cached.scaled.cache_clear()
+    assert work.map([3, 4]) == [15, 20]
+
+
+def test_so_it_is_in_a_program(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        textwrap.dedent(
+            """
+            from manyhands import parallel_map, shared_cache
+
+            scale = 1
+
+            @shared_cache
+            def scaled(x):
+                return scale * x
+
+            work = parallel_map(lambda x: scaled(x), max_workers=2, max_tasks_per_child=1000)
+            assert work.map([1, 2, 3]) == [1, 2, 3]
+            scale = 5
+            assert work.map([3, 4, 5]) == [3, 20, 25]
+            """
+        )
+    )
+    subprocess.run([sys.executable, program], check=True, timeout=60)
+
+
+def test_a_recursion_without_end_ends_also_if_two_share_it() -> None:
+    both = threading.Barrier(2)
+
+    @shared_cache(maxsize=None)
+    def endless(key: int) -> int:
+        if both.n_waiting or not both.broken:
+            try:
+                both.wait(0.5)
+            except threading.BrokenBarrierError:
+                pass
+        both.abort()
+        return endless(1 - key)
+
+    outcomes: list[BaseException] = []
+
+    def call(key: int) -> None:
+        try:
+            endless(key)
+        except RecursionError as error:
+            outcomes.append(error)
+
+    threads = [threading.Thread(target=call, args=(key,), daemon=True) for key in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert len(outcomes) == 2
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="the tasks kill with signals")
 def test_processes_that_die_at_any_moment_leave_a_cache_that_is_right(path: str) -> None:
     cached.deadly.cache_clear()

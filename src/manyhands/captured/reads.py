@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 #: So many functions are looked at for one call: a program's, not those of every library it uses.
 BOUND = 2_000
+#: Where shared caches are made: data, which travels, and has code inside that reads globals as any other.
+SHARED = "manyhands.sharedcache.cached"
 
 #: So many functions' answers are kept.
 KEPT = 2_000
@@ -230,6 +232,8 @@ class _Walk:
         elif kind is cached_property:
             self._see(value.func)
         elif not issubclass(kind, (BuiltinFunctionType, ModuleType)):
+            if kind.__module__ == SHARED:
+                self._see(value.__dict__.get("_function"))
             self._see(wrapped(value))
             self._class(kind)
 

@@ -146,7 +146,7 @@ class Filtered(Sorting):
         return self._ledger
 
     def here(self, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        return self.call if self.direct else function
+        return self.call if self.direct else self.cache.computing(function)
 
     def engage(self) -> None:
         """Workers take part from now on; in the thread that has the call's lock."""

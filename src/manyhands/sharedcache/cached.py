@@ -164,6 +164,7 @@ class SharedCache:
     def _further(self, log: Log, key: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Look in the log, wait for who computes it, or compute it."""
         digest = None
+        mine: list[int] = []
         while True:
             with log.lock:
                 value = self._look(log, key)
@@ -172,12 +173,17 @@ class SharedCache:
                 if digest is None:
                     digest = _digest(key)
                 flight, free = log.board(digest)
+                if flight is not None and not free:
+                    try:
+                        mine = log.waits_for(flight)
+                    except RuntimeError:  # a recursion without end, which Python ends
+                        flight, free = None, True
             if flight is None or free:
                 return self._compute(log, key, digest, flight, args, kwargs)
-            try:  # until there is an entry, or who computes it has failed or died
-                flight.wait()
-            except RuntimeError:  # it is this thread: a recursion without end, which Python ends
-                return self._compute(log, key, digest, None, args, kwargs)
+            try:
+                flight.wait()  # until there is an entry, or who computes it has failed or died
+            finally:
+                log.go_on(mine)
         self._count(log, 0)
         return value
 
@@ -332,6 +338,7 @@ def _made(function: Any, maxsize: int | None, typed: bool, path: str | None, log
     """In another process: the object that has that memory, or a new one."""
     for known in list(_all):
         if known._log is not None and known._log.memory is log.memory:
+            known._function = function  # with the globals of now
             return known
     return _attached(SharedCache(function, maxsize, typed, path), log)
 

@@ -30,7 +30,8 @@ AGAIN = 0.05
 SLOTS = 512
 # The head of the log, in words of 8 bytes.
 GENERATION, END, TICK, LIVE, TAKEN, NUMBER, CLEARED, NEXT, TABLE = 0, 1, 2, 3, 4, 5, 6, 7, 8
-COUNTS = TABLE + 2 * FLIGHTS  # two words for the digest of each key that is under way
+WAITS = TABLE + 2 * FLIGHTS  # two words for the digest of each key that is under way
+COUNTS = WAITS + FLIGHTS  # a word for what its computation waits for: one more than the number of that, or 0
 SEATS = COUNTS + 2 * SLOTS  # two words for each process: hits, misses
 HEAD = 32  # before each entry in the log: its number, its seat, and the sizes of its key and its value
 #: The log begins with so many bytes, and doubles when it is full.
@@ -57,12 +58,7 @@ class Flight:
         """Wait until nobody holds it, or a moment: who has held it may have taken it for another key by now.
 
         That one may wait for what the waiting thread computes.
-
-        Raises:
-            RuntimeError: this thread holds it.
         """
-        if self.lock._is_owned():
-            raise RuntimeError
         if self.lock.acquire(timeout=AGAIN):
             self.lock.release()
 
@@ -231,12 +227,45 @@ class Log:
         for number in sorted(turns, key=lambda number: words[TABLE + 2 * number] != 0):
             if _idle(self.flights[number]):
                 words[TABLE + 2 * number], words[TABLE + 2 * number + 1] = first, second
+                words[WAITS + number] = 0
+                self._is_over(number)
                 words[NEXT] = (number + 1) % FLIGHTS
                 return Flight(number, self.flights[number]), True
         return None, False
 
+    def waits_for(self, flight: Flight) -> list[int]:
+        """Note what this thread will wait for, and return the flights of its own that wait for that.
+
+        Raises:
+            RuntimeError: what it would wait for is its own, or waits for what is.
+        """
+        mine = [number for number, lock in enumerate(self.flights) if lock._is_owned()]
+        words, number = self.words, flight.number
+        for _ in range(FLIGHTS):
+            if number in mine:
+                raise RuntimeError
+            if not words[WAITS + number]:
+                break
+            number = words[WAITS + number] - 1
+        for number in mine:
+            words[WAITS + number] = flight.number + 1
+        return mine
+
+    def _is_over(self, number: int) -> None:
+        """Whoever waits for this flight waits for that key, not for the next one that has the flight."""
+        waits = self.words[WAITS : WAITS + FLIGHTS].tolist()
+        while number + 1 in waits:
+            place = waits.index(number + 1)
+            waits[place] = self.words[WAITS + place] = 0
+
+    def go_on(self, mine: list[int]) -> None:
+        """It waits no more."""
+        for number in mine:
+            self.words[WAITS + number] = 0
+
     def land(self, flight: Flight) -> None:
         self.words[TABLE + 2 * flight.number] = self.words[TABLE + 2 * flight.number + 1] = 0
+        self._is_over(flight.number)
         flight.lock.release()
 
 
