@@ -156,7 +156,9 @@ class Memory:
         return memory_at, self.address()
 
     def __del__(self) -> None:
-        if getattr(self, "_closed", True) or os is None:  # the interpreter is at its end, and the system takes it all
+        if (
+            getattr(self, "_closed", True) or os is None
+        ):  # the interpreter is at its end, and the system takes it all
             return
         self._closed = True
         self._leave()
