@@ -377,6 +377,8 @@ class ParallelFunction(Decorated, Generic[P, R]):
     def cache_report(self) -> Any:
         """Return what the ``lru_cache`` of each helper has done, in this process and all workers: functions that this one calls.
 
+        A worker that has ended is not among them.
+
         Returns:
             A tuple of helpers with ``name``, ``hits``, ``misses``, ``repeated`` (so many computations were made more than once,
             because caches are apart) and ``processes``; printed, it says what to do about it.

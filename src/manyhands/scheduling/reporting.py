@@ -1,9 +1,9 @@
 """What the caches of a function's helpers have done in all processes, and what it cost that they are apart: ``cache_report``.
 
 A helper is a function of a module with an ``lru_cache`` that the function calls, itself or through others of its project;
-``captured`` finds them. Each process has its own, and nobody counts while they work: the workers are asked when somebody wants to
-know. So that each of them answers, the questions wait for each other at a barrier; a worker that is busy for longer than
-``PATIENCE`` seconds is left out.
+``captured`` finds them. Each process has its own, and nobody counts while they work: the workers are asked when somebody wants
+to know; one that has ended can't be. So that each of them answers, the questions wait for each other at a barrier; a worker that
+is busy for longer than ``PATIENCE`` seconds is left out.
 """
 
 from __future__ import annotations
