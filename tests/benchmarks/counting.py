@@ -185,7 +185,7 @@ def main() -> None:
                 failures = [
                     f"{each['status']} ({each['detail']})" for each in results if each["status"] != "ok"
                 ]
-                found = [spread(figures)] * bool(figures) + sorted(set(failures))
+                found = ([spread(figures)] if figures else []) + sorted(set(failures))
                 print(f"    {CARRIERS[name].title}: {'; '.join(found)}", flush=True)
     rates = updates(rounds)
     slowest = statistics.median(rates["a manager's dict"])
