@@ -10,7 +10,8 @@ import mmap
 import os
 import sys
 
-from manyhands.transport.memory import address_of, own_pages
+from manyhands.transport.memory import address_of
+from manyhands.transport.pagemap import own_pages
 from manyhands.transport.serialize import PROTOCOL, THRESHOLD, pickle
 
 TYPE_CHECKING = False

@@ -8,7 +8,6 @@ from __future__ import annotations
 import mmap
 import os
 import sys
-from _struct import pack
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,11 +16,6 @@ if TYPE_CHECKING:
 
 #: From so many bytes on two threads write.
 TOGETHER = 32 << 20
-
-#: ``_IOWR('f', 16, struct pm_scan_arg)``, and what it knows of pages.
-_PAGEMAP_SCAN = 3 << 30 | 96 << 16 | ord("f") << 8 | 16
-_FILE, _THERE, _SWAPPED = 1 << 2, 1 << 3, 1 << 4
-_scans = sys.platform == "linux"
 
 
 def write_at(file: int, data: memoryview, offset: int) -> None:
@@ -100,66 +94,6 @@ def map_range(file: int, offset: int, size: int) -> mmap.mmap:
     if sys.version_info >= (3, 13):
         return mmap.mmap(file, size, offset=offset, trackfd=False)
     return mmap.mmap(file, size, offset=offset)
-
-
-def own_pages(address: int, size: int) -> list[int]:
-    """Return which pages of a private mapping this process has copies of its own of, because it has written to them.
-
-    Args:
-        address: of the mapping.
-        size: of the mapping, bytes.
-
-    Raises:
-        OSError: the system does not say.
-
-    Source:
-        The kernel's ``Documentation/admin-guide/mm/pagemap.rst``: bit 63, there; 62, swapped; 61, a page of a file.
-    """
-    pages = -(-size // mmap.PAGESIZE)
-    file = os.open("/proc/self/pagemap", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        data = os.pread(file, 8 * pages, address // mmap.PAGESIZE * 8)
-    finally:
-        os.close(file)
-    if len(data) < 8 * pages:
-        raise OSError("less was said than asked for")
-    numpy = sys.modules.get("numpy")
-    if numpy is not None:
-        entries = numpy.frombuffer(data, "u8")
-        return list(numpy.flatnonzero((entries >> 62 != 0) & (entries >> 61 & 1 == 0)).tolist())
-    return [
-        page for page, entry in enumerate(memoryview(data).cast("Q")) if entry >> 62 and not entry >> 61 & 1
-    ]
-
-
-def has_own_pages(address: int, size: int) -> bool:
-    """Tell whether this process has written to a private mapping: then it has copies of pages of its own.
-
-    Arguments and errors as for ``own_pages``, which takes several times as long for the same.
-
-    Source:
-        The kernel's ``Documentation/admin-guide/mm/pagemap.rst``, the PAGEMAP_SCAN ioctl (Linux 6.7).
-    """
-    global _scans
-    if _scans:
-        from array import array
-        from fcntl import ioctl
-
-        found = array("Q", [0, 0, 0])  # one region: there, and not of a file
-        where, _ = found.buffer_info()
-        ask = bytearray(
-            pack(
-                "12Q", 96, 0, address, address + size, 0, where, 1, 1, _FILE, _FILE, _THERE | _SWAPPED, _THERE
-            )
-        )  # changed by the call, or bytes would be returned
-        file = os.open("/proc/self/pagemap", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            return bool(ioctl(file, _PAGEMAP_SCAN, ask))
-        except OSError:  # an older kernel
-            _scans = False
-        finally:
-            os.close(file)
-    return bool(own_pages(address, size))
 
 
 def address_of(view: memoryview | mmap.mmap) -> int:

@@ -11,7 +11,8 @@ import mmap
 import os
 import sys
 
-from manyhands.transport.memory import address_of, has_own_pages
+from manyhands.transport.memory import address_of
+from manyhands.transport.pagemap import has_own_pages
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

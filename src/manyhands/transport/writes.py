@@ -26,6 +26,8 @@ import sys
 from _struct import pack
 from _weakref import ref
 
+from manyhands.transport.pagemap import FILE, THERE, WATCHED, WRITTEN, first_run
+
 #: Number of the system call, by machine.
 _SYSCALLS = {"x86_64": 323, "aarch64": 282, "riscv64": 282, "ppc64le": 364, "s390x": 355}
 _USER_MODE_ONLY = 1  # writes by the kernel are noted all the same; without it, it would take a privilege
@@ -34,11 +36,6 @@ _USER_MODE_ONLY = 1  # writes by the kernel are noted all the same; without it, 
 _API, _REGISTER, _UNREGISTER, _PROTECT = 0xC018AA3F, 0xC020AA00, 0x8010AA01, 0xC018AA06
 _VERSION, _UNPOPULATED, _ASYNC = 0xAA, 1 << 13, 1 << 15
 _WRITES = 2  # the mode: watch for writes
-
-# include/uapi/linux/fs.h
-_SCAN = 0xC0606610
-_WATCHED, _WRITTEN, _FILE, _THERE = 1 << 0, 1 << 1, 1 << 2, 1 << 3
-
 
 _all: dict[int, ref[Writes]] = {}  # those that live, by id
 
@@ -102,27 +99,12 @@ class Writes:
         if pages is None:  # in a forked child no page is watched
             return False
         start, length = pages
-        from array import array
-        from fcntl import ioctl
-
         try:
-            file = os.open("/proc/self/pagemap", os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
+            run = first_run(start, length, all_of=WATCHED | THERE, none_of=WRITTEN | FILE)
+        except OSError:  # an older kernel, or no descriptor to ask with
             return False
-        try:
-            # The first run of pages of which all that is so: watched, there, not written to, and no file's.
-            region = array("Q", [0, 0, 0])
-            where, _ = region.buffer_info()
-            ask = pack(
-                "12Q", 96, 0, start, start + length, 0, where, 1, 0,
-                _WRITTEN | _FILE, _WATCHED | _WRITTEN | _FILE | _THERE, 0, _WATCHED,
-            )  # fmt: skip
-            found = ioctl(file, _SCAN, bytearray(ask)) == 1 and region[:2].tolist() == [start, start + length]
-            return found and watch in self._watches  # else another may have begun to watch there meanwhile
-        except OSError:
-            return False
-        finally:
-            os.close(file)
+        # Else another may have begun to watch there meanwhile.
+        return run == (start, start + length) and watch in self._watches
 
     def forget(self, watch: int) -> None:
         """End a watch: from now on writes cost what they always did."""
