@@ -64,6 +64,13 @@ def shared_bytes(process: int) -> int:
     return sum(found.values())
 
 
+@pytest.fixture(autouse=True)
+def nothing_mapped() -> None:
+    """What other tests have left to the garbage collector does not count."""
+    gc.collect()
+    assert in_shared_memory() == 0
+
+
 @pytest.fixture
 def one() -> Iterator[ProcessPool]:
     """A pool of one worker."""
