@@ -377,7 +377,7 @@ class ParallelFunction(Decorated, Generic[P, R]):
     def cache_report(self) -> Any:
         """Return what the ``lru_cache`` of each helper has done, in this process and all workers: functions that this one calls.
 
-        A worker that has ended is not among them.
+        A worker that has ended counts with what it told last: all that it did, unless it was killed.
 
         Returns:
             A tuple of helpers with ``name``, ``hits``, ``misses``, ``repeated`` (so many computations were made more than once,

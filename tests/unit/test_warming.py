@@ -12,10 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manyhands.engine import warming
-from manyhands.engine.warming import Answers, Warming, fill
+from manyhands.engine.warming import Answers, fill
 from manyhands.keys import contents
-from manyhands.transport.serialize import dumps, loads
+from manyhands.transport.serialize import dumps
 
 values = st.integers(0, 5) | st.floats(0, 5) | st.sampled_from(["a", "b"]) | st.tuples(st.integers(0, 2))
 calls = st.lists(
@@ -70,7 +69,7 @@ def test_another_one_that_is_filled_with_it_knows_the_same_and_has_computed_noth
     assert contents(other) == known
     assert noted == []
     assert (other_function.__code__, other_function.__kwdefaults__) == (code, defaults)
-    assert other.cache_info().misses == len(known) == warming.given.get(other, 0)
+    assert other.cache_info().misses == len(known)
     other.cache_clear()
     assert [other(*args, **kwargs) for args, kwargs, _ in known] == [value for _, _, value in known]
     assert len(noted) == len({repr(entry[:2]) for entry in known})
@@ -102,70 +101,3 @@ def test_an_entry_that_cannot_be_opened_is_left_out() -> None:
     lru = functools.cache(counted()[0])
     fill(lru, [b"no pickle", dumps((([1],), {}, "has no key")), dumps(((2,), {}, "two"))])
     assert contents(lru) == [((2,), {}, "two")]
-
-
-@functools.cache
-def helper(x: int) -> bytes:
-    return bytes(x)
-
-
-def uses_it(x: int) -> bytes:
-    return helper(x)
-
-
-class TestTelling:
-    @pytest.fixture(autouse=True)
-    def empty(self) -> None:
-        helper.cache_clear()
-
-    def told(self, most: int = 10) -> tuple[Warming, list[Any]]:
-        told: list[Any] = []
-        warming = Warming(lambda heritage: told.append(list(map(loads, *loads(heritage).values()))))
-        assert warming.meet(uses_it, most) == [(__name__, "helper")]
-        assert warming.meet(uses_it, most) == []
-        return warming, told
-
-    def test_the_pool_is_told_of_what_has_changed_and_of_nothing_twice(self) -> None:
-        warming, told = self.told()
-        warming.tell()
-        uses_it(1)
-        warming.tell()
-        warming.tell()
-        uses_it(1)
-        warming.tell()
-        assert told == [[((1,), {}, b"\0")]]
-        helper.cache_clear()
-        warming.tell()
-        assert told[1:] == [[]]
-
-    def test_there_is_a_pause_between_one_time_and_the_next_unless_there_is_nothing_else_to_do(self) -> None:
-        warming, told = self.told()
-        waited: list[float] = []
-
-        def busy(seconds: float) -> bool:
-            waited.append(seconds)
-            return True
-
-        uses_it(1)
-        warming.tell_in_time(busy)
-        assert (len(told), waited) == (1, [0.0])
-        uses_it(2)
-        warming._next += 1e9
-        warming.tell_in_time(busy)
-        assert (len(told), len(waited)) == (1, 2)
-        assert waited[1] > 1e8
-        warming.tell_in_time(lambda _: False)
-        assert len(told) == 2
-
-    def test_no_more_is_told_than_the_pool_is_to_keep_and_what_was_used_last_comes_first(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr("manyhands.engine.warming.LARGEST", 3_000)
-        warming, told = self.told(most=3)
-        for x in (1, 2, 3, 4, 2_500):
-            uses_it(x)
-        warming.tell()
-        assert [args for args, _, _ in told[0]] == [(3,), (4,), (2_500,)]
-        uses_it(2_600)
-        warming.tell()
-        assert [args for args, _, _ in told[1]] == [(2_600,)]

@@ -71,8 +71,13 @@ class Processes:
         return self._key
 
     def warm(self) -> bool:
+        pool = self.existing()
+        return pool is not None and pool.ready_count > 0
+
+    def existing(self) -> Pool | None:
+        """Return the pool for these options if this process has one."""
         pool = _pools.get(self.key())
-        return pool is not None and pool.ready_count > 0 and pool.owner == os.getpid()
+        return pool if pool is not None and pool.owner == os.getpid() else None
 
     def missed(self) -> float:
         """Return the seconds that calls would have saved so far, had there been workers."""

@@ -11,6 +11,7 @@ import builtins
 import sys
 from _weakref import ref as weak_reference
 from collections import deque
+from functools import _lru_cache_wrapper as _CACHED  # noqa: N812 - it is a type
 from functools import cached_property, partial
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -127,24 +128,26 @@ def globals_changed(func: Callable[..., Any]) -> frozenset[tuple[str, str]]:
     return _walked(func).changed
 
 
-def functions_passed(func: Callable[..., Any]) -> list[Any]:
-    """Return the functions, and what wraps them, that the walk from a function comes by: all of its project that it calls.
+def cached_helpers(func: Callable[..., Any]) -> tuple[Any, ...]:
+    """Return the functions with an ``lru_cache`` that a function calls, itself or through others of its project.
 
     Args:
         func: any callable.
     """
-    return [value for _, _, value in _walked(func).passed if callable(value)]
+    return _walked(func).cached
 
 
 class _Answer:
     """What a walk found, and what has to be as it was for that to be still right."""
 
-    __slots__ = ("absent", "changed", "data", "passed", "refs", "root")
+    __slots__ = ("absent", "cached", "changed", "data", "passed", "refs", "root")
 
     def __init__(self, walk: _Walk) -> None:
         self.refs = tuple(GlobalRef(*key, key in walk.changed) for key in walk.refs)
         self.changed = frozenset(walk.changed)
         self.passed = [(names, name, value) for (_, name), (names, value) in walk.passed.items()]
+        passed = {id(value): value for _, _, value in self.passed}  # under several names, some of them
+        self.cached = tuple(value for value in passed.values() if isinstance(value, _CACHED))
         self.data = [(names, name, kind) for (_, name), (names, kind) in walk.data.items()]
         self.absent = tuple(walk.absent)
         self.root: Any = None
@@ -174,13 +177,20 @@ def _walked(func: Any) -> _Answer:
     walk.run()
     answer = _Answer(walk)
     try:
-        answer.root = weak_reference(base)
+        answer.root = weak_reference(base, lambda root: _forget(key, root))
     except TypeError:  # could not be told from another object that gets its id later
         return answer
     if len(_answers) >= KEPT:
         _answers.clear()
     _answers[key] = answer
     return answer
+
+
+def _forget(key: tuple[int, int], root: Any) -> None:
+    """A function is gone: what was kept for it may hold what it alone has used."""
+    answer = _answers.get(key)
+    if answer is not None and answer.root is root:
+        _answers.pop(key, None)
 
 
 class _Walk:

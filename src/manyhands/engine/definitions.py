@@ -12,6 +12,7 @@ from collections import OrderedDict
 from time import monotonic
 
 from manyhands.captured import globals_read, snapshot
+from manyhands.captured.reads import cached_helpers
 from manyhands.engine.interrupts import HeldBack
 from manyhands.engine.streams import Definition
 from manyhands.exceptions import SharedStateError
@@ -117,7 +118,8 @@ def define(
     Raises:
         UnpicklableError: the function or a constant cannot travel; the message names what.
     """
-    refs = globals_read(reads or getattr(function, "__manyhands__", function), initializer)
+    root = reads or getattr(function, "__manyhands__", function)
+    refs = globals_read(root, initializer)
     quick = not constants and not refs and way is None and reference(function) is not None
     if quick:
         known = _by_name.get(id(function))
@@ -132,7 +134,7 @@ def define(
             _sent(value, key)
         raise
     packed = None if way is None else way.pack()
-    blob = dumps((target, shared, snapshot(refs), (), packed))
+    blob = dumps((target, shared, snapshot(refs), (), packed, bool(cached_helpers(root))))
     definition = _numbered(leased(blob, leases_of((target, shared))))
     if quick:
         with HeldBack(), _lock:
@@ -149,9 +151,9 @@ def extend(definition: Definition, book: dict[type, str]) -> Definition:
         definition: the function.
         book: the classes that items were written with as references.
     """
-    target, shared, captured, _, way = loads(definition.blob)
+    target, shared, captured, _, *rest = loads(definition.blob)
     classes = [(number, by_value(kind)) for kind, number in book.items()]
-    return _numbered(leased(dumps((target, shared, captured, classes, way)), leases_of((definition.blob,))))
+    return _numbered(leased(dumps((target, shared, captured, classes, *rest)), leases_of((definition.blob,))))
 
 
 def _numbered(blob: bytes) -> Definition:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 
+from manyhands.engine.counts import Counts, Question
 from manyhands.engine.interrupts import HeldBack
 from manyhands.engine.process import end_process
 from manyhands.engine.streams import Changed, Results
@@ -20,6 +21,7 @@ from manyhands.transport.serialize import dumps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from manyhands.engine.counts import Name, Total
     from manyhands.engine.loop import Loop
     from manyhands.engine.streams import Chunk, Event
     from manyhands.engine.workers import WorkerHandle
@@ -34,8 +36,11 @@ class Mail:
 
     def __init__(self) -> None:
         self._loop: Loop | None = None
-        #: What the caches of helpers held in each worker, by lane, as it has told; for who replaces it. See ``warming``.
+        self._workers: dict[int, WorkerHandle] = {}  # by serial
+        #: What the caches of helpers held in each worker, by lane, as it has told; for who replaces it. See ``helpers``.
         self.heritage: dict[int, bytes] = {}
+        #: What has been done with them.
+        self.counts = Counts()
 
     def _take(self, worker: WorkerHandle, message: Message) -> None:
         """A worker has sent results."""
@@ -124,7 +129,31 @@ class Mail:
             if not worker.gone:
                 self._loop.resume(worker.channel.fileno())
 
+    def counted(self, seconds: float) -> dict[Name, Total]:
+        """Return what the caches of helpers have done in all workers, those that have ended included.
+
+        Args:
+            seconds: those that run have so many to answer; of one that is busy for longer, what it has told last counts.
+        """
+        loop = self._loop
+        if loop is None:
+            return {}
+        question = Question()
+        if not loop.inside():  # which would wait for itself
+            loop.call_soon(lambda: self._ask(question))
+            question.wait(seconds)
+        with HeldBack(), loop.guard:
+            return self.counts.totals(question)
+
     # the loop thread, and callers that hold its guard
+
+    def _ask(self, question: Question) -> None:
+        asked = [worker for worker in self._workers.values() if worker.ready]
+        number = self.counts.ask(question, [worker.serial for worker in asked])
+        for worker in asked:
+            if not worker.retired:  # who leaves tells it anyway
+                worker.channel.push(wire.COUNT, [], number=number)
+                self._flush(worker)
 
     def _readable(self, worker: WorkerHandle) -> None:
         if worker.reader is not None or worker.gone:
@@ -142,6 +171,8 @@ class Mail:
                     self._greet(worker, message)
                 elif message.kind == wire.KEEP:
                     self.heritage[worker.lane] = bytes(message.body)
+                elif message.kind == wire.COUNTED:
+                    self.counts.take(worker.serial, message.number, bytes(message.body))
                 elif message.kind == wire.SAY:
                     self._hear(worker, message.flags, bytes(message.body))
                 else:

@@ -79,7 +79,6 @@ class Staff(Lending):
         self.ready_count = 0
         self.lock = threading.Lock()
         self._starter: Starter | None = None
-        self._workers: dict[int, WorkerHandle] = {}  # by serial
         self.reserved = 0  # so many workers more, for streams that need one each
         self._serials = itertools.count(1)
         self._futile = 0
@@ -371,6 +370,7 @@ class Staff(Lending):
         worker.peak = peak
         retired, worker.retired = worker.retired, True  # it is given nothing any more
         self._drain(worker)
+        self.counts.end(worker.serial)
         del self._workers[worker.serial]
         self._give_lane(worker.lane)
         self._unwatch(worker)

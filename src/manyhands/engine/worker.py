@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from manyhands.engine.guest import Guest
-    from manyhands.engine.warming import Warming
+    from manyhands.engine.helpers import Helpers
     from manyhands.engine.ways import Way
 
 #: Frames of this package at the top of a task's traceback say nothing to its reader.
@@ -169,13 +169,13 @@ class Worker:
         self.guest: Guest | None = None
         self.kept: list[Message] = []  # came while a task was listening, and was not for it
         self.heritage = b""  # what the caches of the worker held that this one replaces
-        self.warming: Warming | None = None
+        self.helpers: Helpers | None = None
 
     def next_message(self) -> Message | None:
         if self.kept:
             return self.kept.pop(0)
-        if self.warming is not None:
-            self.warming.tell_in_time(self.channel.ready)
+        if self.helpers is not None:
+            self.helpers.tell_in_time(self.channel.ready)
         patience = IDLE
         while self.holds() and not self.channel.ready(patience):
             self.rest()  # nothing to do for a while
@@ -219,24 +219,31 @@ class Worker:
 
                     self.guest = Guest(self.channel, self.journal)
                 self.guest.learn(loads(message.body))
+            elif message.kind == wire.COUNT:
+                self.count(message.number)
             elif message.kind == wire.STOP:
                 self.hand_over(message)
                 return
 
     def hand_over(self, message: Message) -> None:
         """It is time to leave: tell what is of use to whoever comes in this worker's place."""
-        if self.warming is not None and message.flags & REPLACED:
-            self.warming.tell()
+        if self.helpers is not None and message.flags & REPLACED:
+            self.helpers.tell()
+
+    def count(self, question: int) -> None:
+        """Say what has been done with the caches of helpers here."""
+        counted = b"" if self.helpers is None else self.helpers.packed()
+        self.channel.send(wire.COUNTED, [counted], number=question)
 
     def function(self, number: int) -> Callable[..., Any] | bytes:
         """Return the function of that definition; it is loaded when the first of its tasks is about to begin."""
         if number in self.definitions:
             found = define(self.definitions.pop(number), self.classes)
-            self.functions[number], self.captured[number], way = found
+            self.functions[number], self.captured[number], way, helped = found
             if way is not None:
                 self.ways[number] = way
-                if way.warm is not None and not isinstance(found[0], bytes):
-                    self.warm_up(found[0], way.warm)
+            if helped:
+                self.meet_helpers(self.functions[number], None if way is None else way.warm)
         if number != self.current:
             # Its globals too: another definition of the same function may have brought others in the meantime.
             self.current = number
@@ -249,18 +256,21 @@ class Worker:
                     return unloadable(error)
         return self.functions[number]
 
-    def warm_up(self, function: Callable[..., Any], entries: int) -> None:
+    def meet_helpers(self, function: Any, entries: int | None) -> None:
         """Have the caches of a function's helpers looked after, and begin with what is there for them."""
-        if self.warming is None:
-            from manyhands.engine.warming import Warming
+        if self.helpers is None:
+            from manyhands.engine.helpers import Helpers
 
-            self.warming = Warming(lambda heritage: self.channel.send(wire.KEEP, [heritage]))
-        new = self.warming.meet(function, entries)
+            send = self.channel.send
+            self.helpers = Helpers(
+                lambda counted: send(wire.COUNTED, [counted]), lambda heritage: send(wire.KEEP, [heritage])
+            )
+        new = self.helpers.meet(function, entries)
         if new and self.heritage:
             # What that does to this process is on no task's account: the chunk is taken for one that has not been read.
             words = self.journal.words
             chunk, words[CHUNK] = words[CHUNK], 0
-            self.warming.fill(new, self.heritage)
+            self.helpers.fill(new, self.heritage)
             words[CHUNK] = chunk
 
     def disown(self) -> None:
@@ -335,15 +345,18 @@ def set_path(path: list[str], authkey: bytes | None) -> None:
         adopt(authkey)
 
 
-def define(body: memoryview, known: dict[type, str]) -> tuple[Callable[..., Any] | bytes, Any, Way | None]:
-    """Build a function from its definition: the function, or the exception for its tasks; its globals; how it is run.
+def define(
+    body: memoryview, known: dict[type, str]
+) -> tuple[Callable[..., Any] | bytes, Any, Way | None, bool]:
+    """Build a function from its definition: the function, or the exception for its tasks; its globals; how it is run; whether
+    it calls functions with an ``lru_cache``.
 
     Args:
         body: the definition.
         known: where the classes that come with it are put.
     """
     try:
-        target, constants, captured, classes, packed = loads(body)
+        target, constants, captured, classes, packed, helped = loads(body)
         for number, blob in classes:
             known[loads(blob)] = number
         function: Callable[..., Any] = unwrap(loads(target))
@@ -352,12 +365,12 @@ def define(body: memoryview, known: dict[type, str]) -> tuple[Callable[..., Any]
 
             function = partial(function, **loads(constants))
         if packed is None:
-            return function, captured, None
+            return function, captured, None, helped
         from manyhands.engine.ways import unpack
 
-        return function, captured, unpack(packed)
+        return function, captured, unpack(packed), helped
     except BaseException as error:
-        return unloadable(error), None, None
+        return unloadable(error), None, None, False
 
 
 def unloadable(error: BaseException) -> bytes:

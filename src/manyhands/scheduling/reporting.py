@@ -1,30 +1,20 @@
 """What the caches of a function's helpers have done in all processes, and what it cost that they are apart: ``cache_report``.
 
 A helper is a function of a module with an ``lru_cache`` that the function calls, itself or through others of its project;
-``captured`` finds them. Each process has its own, and nobody counts while they work: the workers are asked when somebody wants
-to know; one that has ended can't be. So that each of them answers, the questions wait for each other at a barrier; a worker that
-is busy for longer than ``PATIENCE`` seconds is left out.
+``captured`` finds them. Each process has its own, and workers tell the pool what theirs have done (``engine.helpers``); they are
+asked when somebody wants to know. Those that have ended count with what they told last.
 """
 
 from __future__ import annotations
 
-import os
-import sys
 from typing import NamedTuple
-
-from manyhands.cache import Wrapper, find
-from manyhands.keys import entries
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from manyhands.decorated import Decorated
-    from manyhands.shared import Barrier
+    from manyhands.engine.counts import Name, Total
 
-    Figures = tuple[int, list[tuple[int, int, list[bytes]] | None]]
-
-#: A worker has so many seconds to answer.
+#: Workers have so many seconds to answer.
 PATIENCE = 5.0
 
 
@@ -35,7 +25,8 @@ class Helper(NamedTuple):
         name: the helper's module and name.
         hits: of all its caches.
         misses: of all its caches.
-        repeated: so many of the entries that they hold, others hold as well: they were computed more than once.
+        repeated: so many of the entries that they hold, or held when they ended, others hold as well: they were computed more
+            than once.
         processes: in so many it was called.
     """
 
@@ -78,88 +69,26 @@ def report(function: Decorated) -> CacheReport:
     Args:
         function: the decorated function.
     """
-    from manyhands.captured.reads import functions_passed
+    from manyhands.captured.reads import cached_helpers
+    from manyhands.engine.counts import Total
+    from manyhands.engine.helpers import digests
 
-    plain = function._plain()
-    found = {
-        (value.__module__, value.__qualname__): value
-        for value in functions_passed(plain)
-        if isinstance(value, Wrapper)
-    }
-    names = list(found)
-    answers = dict([(os.getpid(), [_figures_of(value) for value in found.values()]), *_ask(function, names)])
+    here = {(lru.__module__, lru.__qualname__): lru for lru in cached_helpers(function._plain())}
+    told = _told(function) if here else {}
     helpers = []
-    for place, name in enumerate(names):
-        told = [figures[place] for figures in answers.values()]
-        used = [figures for figures in told if figures is not None and figures[0] + figures[1]]
-        keys = [key for figures in used for key in figures[2]]
-        hits, misses = sum(figures[0] for figures in used), sum(figures[1] for figures in used)
-        helpers.append(Helper(".".join(name), hits, misses, len(keys) - len(set(keys)), len(used)))
+    for name, lru in here.items():
+        total, info = told.get(name) or Total(), lru.cache_info()
+        total.add((info.hits, info.misses, b"".join(digests(lru))))
+        helpers.append(Helper(".".join(name), total.hits, total.misses, total.repeated, total.processes))
     return CacheReport(helpers)
 
 
-def _ask(function: Decorated, names: list[tuple[str, str]]) -> list[Figures]:
+def _told(function: Decorated) -> dict[Name, Total]:
+    """What the workers have done."""
     from manyhands.backends.processes import Processes
-    from manyhands.decorated import Decorated, inside_worker
-    from manyhands.scheduling import single
+    from manyhands.decorated import inside_worker
 
-    settings = function.settings
-    if not names or settings.backend != "processes" or inside_worker():
-        return []
-    backend = Processes(settings)
-    if not backend.warm():
-        return []
-    from manyhands.shared import Barrier
-
-    pool = backend.pool()
-    workers = pool.ready_count
-    same_pool = ("start_method", "max_tasks_per_child", "initializer", "initargs", "memory_limit")
-    options = {name: getattr(settings, name) for name in same_pool}
-    asking = Decorated(figures, {**options, "max_workers": workers})
-    barrier = Barrier(workers)
-    futures = [single.send(asking, (names, barrier), {}) for _ in range(workers)]
-    return [future.result() for future in futures if future.exception() is None]
-
-
-def figures(names: list[tuple[str, str]], barrier: Barrier) -> Figures:
-    """In a worker: return its process id, and hits, misses and keys of each helper that is there."""
-    from threading import BrokenBarrierError
-
-    try:
-        barrier.wait(PATIENCE)  # so that no worker answers twice
-    except BrokenBarrierError:
-        pass
-    return os.getpid(), [_figures_of(_found(*name)) for name in names]
-
-
-def _found(module: str, name: str) -> Any:
-    found: Any = sys.modules.get(module)
-    for part in name.split("."):
-        found = getattr(found, part, None)
-    found = find(found)
-    if found is None:
-        from manyhands.transport.serialize import arrived
-
-        for other in list(arrived):
-            if (other.__module__, other.__qualname__) == (module, name):
-                found = other
-    return found
-
-
-def _figures_of(function: Any) -> tuple[int, int, list[bytes]] | None:
-    if function is None:
-        return None
-    from hashlib import blake2b
-
-    from manyhands.transport.serialize import dumps
-
-    info = function.cache_info()
-    warming = sys.modules.get("manyhands.engine.warming")
-    told = 0 if warming is None else warming.given.get(function, 0)
-    keys = []
-    for key in entries(function):
-        try:
-            keys.append(blake2b(dumps(key), digest_size=16).digest())
-        except Exception:
-            continue
-    return info.hits, max(0, info.misses - told), keys
+    if function.settings.backend != "processes" or inside_worker():
+        return {}
+    pool = Processes(function.settings).existing()
+    return {} if pool is None else pool.counted(PATIENCE)

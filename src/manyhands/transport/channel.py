@@ -34,13 +34,14 @@ if TYPE_CHECKING:
     Buffer = bytes | bytearray | memoryview
 
 # pool -> worker
-SETUP, PATH, DEFINE, FORGET, RUN, STOP, TELL, HOST = 1, 2, 3, 4, 5, 6, 7, 8
+SETUP, PATH, DEFINE, FORGET, RUN, STOP, TELL, HOST, COUNT = 1, 2, 3, 4, 5, 6, 7, 8, 10
 # both ways: what the next message refers to in shared memory
 LEND = 9
 # worker -> pool
-READY, RESULTS, DONE, SAY, TALK, KEEP = 16, 17, 18, 19, 20, 21
+READY, RESULTS, DONE, SAY, TALK, KEEP, COUNTED = 16, 17, 18, 19, 20, 21, 22
 KINDS = frozenset(
-    {SETUP, PATH, DEFINE, FORGET, RUN, STOP, TELL, HOST, LEND, READY, RESULTS, DONE, SAY, TALK, KEEP}
+    {SETUP, PATH, DEFINE, FORGET, RUN, STOP, TELL, HOST, COUNT, LEND}
+    | {READY, RESULTS, DONE, SAY, TALK, KEEP, COUNTED}
 )
 
 #: key, kind, flags, number (of a chunk), definition, first (task), count (of tasks), seconds (to the worker: the index in

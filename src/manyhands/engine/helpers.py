@@ -1,0 +1,190 @@
+"""The caches of a worker's helpers: what has been done with them, and what they hold, told to the pool.
+
+::
+
+    worker ──FIGURES: now and then when it has nothing to do, when it is asked, before it leaves──> pool (``counts``)
+           ──KEEP: what the caches hold, at the same times, where that is wanted (``warm_cache=``)──> pool
+    its replacement <──with what it is set up with─────────────────────────────────────────────────┘
+
+A helper is a function with an ``lru_cache`` that a function calls, itself or through others of its project; ``captured`` finds
+them. Nobody counts while they work: an ``lru_cache`` does that itself, and what it had before it came here is taken off.
+
+Only in workers, between tasks; ``worker`` loads it when the first function comes that has helpers.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from time import perf_counter
+from weakref import WeakKeyDictionary
+
+from manyhands.captured.reads import cached_helpers
+from manyhands.engine.counts import DIGEST, pack
+from manyhands.engine.warming import fill
+from manyhands.keys import contents, entries
+from manyhands.transport.serialize import dumps, loads
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from manyhands.engine.counts import Counted, Name
+
+#: The pool is told at most once in so many seconds, and in so small a part of a worker's time.
+PAUSE, PART = 0.1, 0.02
+#: So many bytes of entries are told at most, of all helpers together.
+LARGEST = 8 << 20
+
+
+class Helper:
+    """One helper's cache in this process.
+
+    Args:
+        function: the function with the ``lru_cache``.
+    """
+
+    def __init__(self, function: Any) -> None:
+        self.most = 0  # so many entries go to who replaces this worker
+        self._hits = self._misses = 0
+        self._seen = -1  # misses when its keys were looked at last
+        self._keys = b""
+        self._before: frozenset[bytes] = frozenset()
+        self.begin(function)
+
+    def begin(self, function: Any) -> None:
+        """Count from here: what the cache holds was not computed by this worker."""
+        info = function.cache_info()
+        self._hits, self._misses, self._seen = info.hits, info.misses, -1
+        self._before = frozenset(digests(function)) if info.currsize else frozenset()
+
+    def counted(self, function: Any) -> Counted:
+        """Return hits and misses since then, and the keys of what has been computed since then and is there."""
+        info = function.cache_info()
+        if info.misses != self._seen:
+            self._seen = info.misses
+            self._keys = b"".join(key for key in digests(function) if key not in self._before)
+        return max(0, info.hits - self._hits), max(0, info.misses - self._misses), self._keys
+
+
+class Helpers:
+    """The caches of one worker's helpers.
+
+    Args:
+        count: takes what they have done, packed, for the pool; see ``counts``.
+        keep: takes what they hold, packed, for who replaces this worker.
+    """
+
+    def __init__(self, count: Callable[[bytes], object], keep: Callable[[bytes], object]) -> None:
+        self._count = count
+        self._keep = keep
+        # Weakly: one that travels by value comes anew with each function that calls it, and goes with it.
+        self._helpers: WeakKeyDictionary[Any, tuple[Name, Helper]] = WeakKeyDictionary()
+        self._told: list[tuple[int, int]] = []
+        self._kept = 0  # misses when it was told last what the caches hold
+        self._next = 0.0
+
+    def meet(self, function: Any, most: int | None) -> list[Any]:
+        """Have the helpers of a function looked after, and return those that are new and may begin warm.
+
+        Args:
+            function: the function.
+            most: so many entries of each go to who replaces this worker; None: none.
+        """
+        new = []
+        for lru in cached_helpers(function):
+            known = self._helpers.get(lru)
+            if known is None:
+                known = self._helpers[lru] = (lru.__module__, lru.__qualname__), Helper(lru)
+            if most is not None and not known[1].most:
+                new.append(lru)
+            known[1].most = max(known[1].most, most or 0)
+        return new
+
+    def fill(self, new: list[Any], heritage: bytes) -> None:
+        """Put entries that another worker had into caches, the oldest first.
+
+        Args:
+            new: the helpers.
+            heritage: as another worker has told it.
+        """
+        found: dict[Name, list[bytes]] = loads(heritage)
+        for lru in new:
+            name, helper = self._helpers[lru]
+            if name in found:
+                fill(lru, found[name][-helper.most :])
+                helper.begin(lru)
+
+    def tell_in_time(self, ready: Callable[[float], object]) -> None:
+        """Tell the pool what has changed, if anything has, when it is time and nothing else is to be done.
+
+        Args:
+            ready: waits so many seconds for something to do, and tells whether there is.
+        """
+        while self._figures() != self._told:
+            if ready(max(0.0, self._next - perf_counter())) and perf_counter() < self._next:
+                return
+            self.tell()
+
+    def tell(self) -> None:
+        """Tell the pool what has changed, if anything has."""
+        figures = self._figures()
+        if figures == self._told:
+            return
+        self._told, start = figures, perf_counter()
+        self._count(self.packed())
+        misses = sum(lru.cache_info().misses for lru, (_, helper) in self._helpers.items() if helper.most)
+        if misses != self._kept:
+            self._kept = misses
+            self._keep(dumps(self._held()))
+        end = perf_counter()
+        self._next = end + max(PAUSE, (end - start) / PART)
+
+    def packed(self) -> bytes:
+        """Return what has been done with the caches, for the pool."""
+        counted: list[tuple[Name, Counted]] = []
+        for lru, (name, helper) in list(self._helpers.items()):
+            try:
+                counted.append((name, helper.counted(lru)))
+            except Exception:  # a thread of a task's is at it
+                continue
+        return pack(counted)
+
+    def _figures(self) -> list[tuple[int, int]]:
+        return [lru.cache_info()[:2] for lru in list(self._helpers)]
+
+    def _held(self) -> dict[Name, list[bytes]]:
+        """The entries that can be pickled, those used last rather than others where they are too many."""
+        room, packed = LARGEST, {}
+        for lru, (name, helper) in list(self._helpers.items()):
+            entries: list[bytes] = []
+            try:
+                held = contents(lru)[-helper.most :] if helper.most else []
+            except Exception:  # a thread of a task's is at it
+                continue
+            for entry in reversed(held):
+                try:
+                    frame = dumps(entry)
+                except BaseException:  # it stays here
+                    continue
+                room -= len(frame)
+                if room < 0:
+                    break
+                entries.append(frame)
+            packed[name] = entries[::-1]
+        return packed
+
+
+def digests(lru: Any) -> list[bytes]:
+    """Return so many bytes for each key that an ``lru_cache`` has an entry of, the same in every process.
+
+    Args:
+        lru: the function with the cache.
+    """
+    found = []
+    for key in entries(lru):
+        try:
+            found.append(blake2b(dumps(key), digest_size=DIGEST).digest())
+        except Exception:  # it is no other process's key
+            continue
+    return found
