@@ -120,20 +120,27 @@ class Cache:
 
     # answers
 
-    def answered(self, answer: Answer, run: Callable[[], Any], *, probe: bool = False) -> Any:
+    def answered(self, answer: Answer, run: Callable[[], Any]) -> Any:
         """Make calls to the cache in which misses are answered instead of computed.
 
         Args:
-            answer: gives the answer of a miss, or raises what the function did.
+            answer: gives the answer of a miss, or raises what the function did; ``Missing``: then it was no miss at all.
             run: makes the calls, in this thread.
-            probe: a miss is none; the answer raises ``Missing``.
         """
-        ident, count = _thread.get_ident(), 0
+        ident, count, probed = _thread.get_ident(), 0, 0
 
         def counted(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            nonlocal count
+            nonlocal count, probed
+            try:
+                value = answer(args, kwargs)
+            except Missing:
+                probed += 1
+                raise
+            except BaseException:
+                count += 1
+                raise
             count += 1
-            return answer(args, kwargs)
+            return value
 
         before = self._answers.get(ident)
         self._answers[ident] = counted
@@ -144,17 +151,15 @@ class Cache:
                 del self._answers[ident]
             else:
                 self._answers[ident] = before
-            if count:
+            if count or probed:
                 with self.lock:
-                    if probe:
-                        self._probed += count
-                    else:
-                        self._answered += count
+                    self._answered += count
+                    self._probed += probed
 
     def ask(self, call: Callable[[], Any]) -> Any:
         """Return what a call gives if the cache has it, else ``MISSING``; a hit counts, a miss does not."""
         try:
-            return self.answered(_refuse, call, probe=True)
+            return self.answered(_refuse, call)
         except Missing:
             return MISSING
 
@@ -186,8 +191,8 @@ class Cache:
     def tell_failed(self, call: Callable[[], Any]) -> None:
         """Make a call that has failed: a miss, and nothing to keep."""
         try:
-            self.answered(_refuse, call)
-        except Exception:  # Missing, or what lru_cache itself says of the arguments
+            self.answered(_fail, call)
+        except Exception:  # of _fail, or what lru_cache itself says of the arguments
             pass
 
     def known(self) -> dict[Any, Any]:
@@ -276,6 +281,10 @@ class Unhashable:
 
 def _refuse(*_: Any) -> Any:
     raise Missing
+
+
+def _fail(*_: Any) -> Any:
+    raise ValueError
 
 
 # functions

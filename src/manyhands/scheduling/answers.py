@@ -52,6 +52,25 @@ class Record:
         self.waiting: list[tuple[int, Any, Any]] | None = None  # items with equal keys: index, item and key
 
 
+class Deferred:
+    """Items that follow each other, whose answers the cache will have when their turn comes: those of all before them are there
+    then, and each of these has one of the same key among them, or the cache has had it all along.
+
+    Args:
+        index: of the first.
+        items: the items.
+    """
+
+    __slots__ = ("index", "items")
+
+    def __init__(self, index: int, items: Sequence[Any]) -> None:
+        self.index = index
+        self.items = items
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+
 class Turn:
     """An item of which only its turn will tell whether it is a hit.
 

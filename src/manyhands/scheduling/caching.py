@@ -7,7 +7,8 @@ Two things stand between a call and its input, and its results::
                   └── known answers; items that wait for an equal one ───────────┘    └── each once through the cache
 
 ``Filtered`` is a source that gives out the first item of each key, and no other. What is known goes straight to the results;
-what equals an item that is under way waits for it (``sorting``). ``Answers`` says whether an answer also holds where the cache
+what equals an item that is under way waits for it (``sorting``). Where results are handed out in order and the first failure
+ends the call, most items need neither (``Deferred``): when their turn comes, the cache has what they need. ``Answers`` says whether an answer also holds where the cache
 will have evicted it; if it does not, the item is a task of its own. The tasks are numbered apart from the items, so that those of
 a chunk follow each other whatever lies between their items. ``Remembering`` is the ledger: it turns these numbers into indexes
 again, gives an answer to all that wait for it, and, when results are handed out, makes each call once more to the cache (see
@@ -84,10 +85,13 @@ class Filtered(Sorting):
         self._processes = processes
         self._back: list[tuple[int, list[Any]]] = []  # tasks that were given back
         self._piece = 64  # so many items are asked for in one go
+        self._ahead = (
+            256  # so many items of a list are looked at in one go: few at first, as workers are waiting
+        )
         self._number = 0
         #: No task begins any more.
         self.over = False
-        self.restores = True
+        self.restores, self.eager = True, source.eager
         if lazy:
             self.engage()
 
@@ -142,6 +146,7 @@ class Filtered(Sorting):
             self.inner.look_ahead(count, patience)
 
     def ledger(self, job: Job, policy: Policy | None, *, ordered: bool, counts: bool) -> Remembering:
+        self.plain = ordered and policy is None and not counts and not self.lazy and self.cache.maxsize != 0
         self._ledger = Remembering(self, job, policy, ordered=ordered, counts=counts)
         return self._ledger
 
@@ -216,7 +221,7 @@ class Filtered(Sorting):
         )
         values: list[Any] = []
         try:
-            self.cache.answered(_refuse, lambda: values.extend(calls), probe=True)
+            self.cache.answered(_refuse, lambda: values.extend(calls))
         except Exception:  # the next is a miss, or cannot be looked up: a task
             pass
         if listed:
@@ -231,7 +236,7 @@ class Filtered(Sorting):
         batch = Drawn(inner.items(), count, 0.0, timed=False)
         raised: Exception | None = None
         try:
-            self.cache.answered(_refuse, lambda: batch.run(self.call, None), probe=True)
+            self.cache.answered(_refuse, lambda: batch.run(self.call, None))
         except Exception as error:
             raised = error
         ended = batch.input_ended()
@@ -269,7 +274,8 @@ class Filtered(Sorting):
         if len(self._ready) < count:
             # What is read ahead must not be more than the consumer is to have waiting; of a list, it does not matter.
             known = self.inner.at_hand() if self.inner.sequence is not None and not self.lazy else 0
-            self._look(max(count - len(self._ready), min(PIECE, known)), pull=pull)
+            self._look(max(count - len(self._ready), min(self._ahead, known)), pull=pull)
+            self._ahead = min(PIECE, 4 * self._ahead)
         with self.lock:
             ready: deque[Record] = self._ready
             taken: list[Record] = []

@@ -128,7 +128,7 @@ class Feeding:
             self.job.constants,
             self.job.shape,
             self._deliver,
-            eager=self.lazy or self.source.restores,
+            eager=self.lazy or self.source.eager,
         )
         self._line.check_wait()
         if not self.backend.shares:

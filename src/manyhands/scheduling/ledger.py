@@ -58,7 +58,7 @@ class Ledger:
             int, int
         ] = {}  # first index and length of runs that were handed out before their turn
         self._turn = 0  # the index of the first task whose turn to be committed has not come
-        self._runs: dict[int, list[Any]] = {}
+        self._runs: dict[int, Any] = {}  # lists, and whatever else has a length and becomes one in ``take``
         #: Of chunks that are out: first index, items, and how many of them are.
         self._out: list[Chunk] = []
         self._done: set[int] | None = set() if counts else None
@@ -91,7 +91,7 @@ class Ledger:
         """Hand out what is next, if it is there; an empty list stands for an item that is skipped."""
         if self.ordered:
             index = self.next
-            run = self._runs.pop(index, None)
+            run: list[Any] | None = self._runs.pop(index, None)
         else:
             index = next(iter(self._runs), 0)
             run = self._runs.pop(index, None)

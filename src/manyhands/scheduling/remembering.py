@@ -2,14 +2,17 @@
 
 The other half of ``caching``, which has the drawing: ``Filtered`` numbers tasks apart from items, and this turns the numbers into
 indexes again, gives an answer to all that wait for it, and makes each call once more to the cache when it is handed out. Most are
-made many at a time, with the answers for those that miss. Those of which only their turn tells whether they are hits (``Turn``)
+made many at a time, with the answers for those that miss; one whose answer was to be in the cache and is not any more is looked
+at anew. Those of which only their turn tells whether they are hits (``Turn``)
 are made one by one.
 """
 
 from __future__ import annotations
 
-from manyhands.cache import MISSING
-from manyhands.scheduling.answers import Turn
+from itertools import islice
+
+from manyhands.cache import MISSING, Missing
+from manyhands.scheduling.answers import Deferred, Turn
 from manyhands.scheduling.job import HERE
 from manyhands.scheduling.ledger import Ledger
 from manyhands.transport.tally import Counted
@@ -103,6 +106,9 @@ class Remembering(Ledger):
         found = self.source.found
         while found:
             first = found.popleft()
+            if isinstance(first, Deferred):
+                self._runs[first.index] = first
+                continue
             if isinstance(first, Turn):
                 self._put_off(first)
                 continue
@@ -119,34 +125,98 @@ class Remembering(Ledger):
         if start in self._turns:
             decided = self._decided(self._turns.pop(start))
             return super().take() if decided else self.take()
+        if self.ordered and not self.source.lazy and self._goes_through(self.next):
+            return self._together()
         values = super().take()
         told = self._told.pop(start, None) if values is not None and start is not None else None
         if values is None or told is None:
             return values
         items, keys, good = told
-        source, cache = self.source, self.source.cache
+        source = self.source
         if not good:
-            cache.tell_failed(lambda: source.call(items[0]))
+            source.cache.tell_failed(lambda: source.call(items[0]))
             return values
         if source.lazy:
             source.handed(start or 0, keys, values)
             return _Told(source, items, values, sure=not keys)  # type: ignore[return-value]
-        if self.ordered and self.next in self._runs:
-            items, keys, values = self._more(list(items), list(keys), list(values))
-        return self._replayed(start or 0, items, keys, values)
+        results = self._replayed(items, values, [(keys, values)])
+        source.handed(start or 0, keys, results)
+        return results
 
-    def _more(
-        self, items: list[Any], keys: list[Any], values: list[Any]
-    ) -> tuple[list[Any], list[Any], list[Any]]:
-        """Add the runs that follow, if they are such as can be handed out together."""
-        while self.next in self._runs and self.next in self._told and self._told[self.next][2]:
-            more = self._told.pop(self.next)
-            run = super().take()
-            assert run is not None
-            values += run
-            items += more[0]
-            keys += more[1]
-        return items, keys, values
+    def _goes_through(self, index: int) -> bool:
+        """Whether there is a run that the cache is to hear of, or to be asked for."""
+        return isinstance(self._runs.get(index), Deferred) or (index in self._told and self._told[index][2])
+
+    def _together(self) -> list[Any] | None:
+        """Hand out all that is next: the calls are made to the cache, which has the answers or is given them."""
+        start = self.next
+        items: list[Any] = []
+        values: list[Any] = []  # MISSING: the cache should have it
+        runs: list[tuple[int, Any, Any]] = []
+        while self._goes_through(self.next) and not (runs and self.counts):
+            index, told = self.next, self._told.pop(self.next, None)
+            run: Any = super().take()
+            items += run.items if told is None else told[0]
+            values += [MISSING] * len(run) if told is None else run
+            runs.append((index, run, told))
+        results = self._replayed(items, values, [(told[1], run) for _, run, told in runs if told is not None])
+        if len(results) < len(items):
+            self._put_back(start + len(results), items[len(results)], runs)
+        for index, run, told in runs:
+            if told is not None and index < self.next:
+                self.source.handed(index, told[1], results[index - start : index - start + len(run)])
+        return results or None
+
+    def _put_back(self, index: int, item: Any, runs: list[tuple[int, Any, Any]]) -> None:
+        """An item whose turn had come has no answer: it is looked at anew, and what follows waits."""
+        self.handed -= self.next - index
+        self.next = index
+        for first, run, told in runs:
+            if first > index:
+                self._runs[first] = run
+                if told is not None:
+                    self._told[first] = told
+            elif index + 1 < first + len(run):
+                self._runs[index + 1] = Deferred(index + 1, run.items[index + 1 - first :])
+        self.source.look_again(index, item)
+
+    def _replayed(
+        self, items: Sequence[Any], values: Sequence[Any], told: list[tuple[Sequence[Any], Sequence[Any]]]
+    ) -> list[Any]:
+        """Make calls to the cache, and return what it gives, up to the first whose answer nobody has.
+
+        Args:
+            items: what is called with.
+            values: their answers as far as they are known; ``MISSING``: the cache should have it.
+            told: keys and values of those that are.
+        """
+        source, cache = self.source, self.source.cache
+        if cache.maxsize == 0:  # it has no keys
+            return [cache.tell(value, source.call, item) for item, value in zip(items, values, strict=True)]
+        answers: dict[Any, Any] = {}
+
+        def answer(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            if len(values) == 1 and values[0] is not MISSING:
+                return values[0]
+            if not answers:
+                for keys, run in told:
+                    answers.update(zip(keys, run, strict=True))
+            key = cache.key(args, kwargs)
+            value = answers[key] if key in answers else source.answer_of(key)
+            if value is MISSING:
+                raise Missing
+            return value
+
+        results: list[Any] = []
+        while len(results) < len(items):
+            try:
+                rest = islice(items, len(results), None)
+                cache.answered(answer, lambda: results.extend(map(source.call, rest)))  # noqa: B023
+            except Exception:  # Missing; or a key that is no good: equal today, and not tomorrow
+                if values[len(results)] is MISSING:
+                    break
+                results.append(values[len(results)])
+        return results
 
     def _decided(self, turn: Turn) -> bool:
         """Ask the cache for an item whose turn has come, and put its result where it is taken from; False: there is none."""
@@ -174,40 +244,17 @@ class Remembering(Ledger):
         source.handed(index, [turn.key], [value])
         return True
 
-    def _replayed(
-        self, start: int, items: Sequence[Any], keys: Sequence[Any], values: list[Any]
-    ) -> list[Any]:
-        """Make the calls of a run to the cache, and return what it gives."""
-        source, cache = self.source, self.source.cache
-        if cache.maxsize == 0:  # it has no keys
-            return [cache.tell(value, source.call, item) for item, value in zip(items, values, strict=True)]
-        answers: dict[Any, Any] = {}
-
-        def only(*_: Any) -> Any:
-            return values[0]
-
-        def answer(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            if not answers:
-                answers.update(zip(keys, values, strict=True))
-            return answers[cache.key(args, kwargs)]
-
-        results: list[Any] = []
-        try:
-            cache.answered(
-                only if len(values) == 1 else answer, lambda: results.extend(map(source.call, items))
-            )
-        except Exception:  # keys that are no good: equal today, and not tomorrow
-            results = values
-        source.handed(start, keys, results)
-        return results
-
     def ready(self) -> bool:
         self._settle()
         return super().ready()
 
     def partial(self) -> dict[int, Any]:
         self._settle()
-        return {index: value for index, value in super().partial().items() if value is not MISSING}
+        source, found = self.source, {}
+        for index, run in sorted(self._runs.items()):
+            values = map(source.answer_of, source._keys(run.items)) if isinstance(run, Deferred) else run
+            found.update({place: value for place, value in enumerate(values, index) if value is not MISSING})
+        return found
 
     # failures
 

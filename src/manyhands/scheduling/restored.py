@@ -34,7 +34,7 @@ class Restored(Source):
         checkpoint: the file.
     """
 
-    restores = True
+    restores = eager = True
     looked_at = True
 
     def __init__(

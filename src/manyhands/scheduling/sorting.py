@@ -11,7 +11,7 @@ from collections import deque
 
 from manyhands.cache import MISSING
 from manyhands.keys import same
-from manyhands.scheduling.answers import Answers, Record, Turn
+from manyhands.scheduling.answers import Answers, Deferred, Record, Turn
 from manyhands.scheduling.source import Source
 from manyhands.transport import tally
 from manyhands.transport.frozen import Frozen, given
@@ -41,8 +41,11 @@ class Sorting(Source):
         self.lazy = lazy
         #: Items go through the cache, here and in order: nobody else takes part.
         self.direct = not lazy
-        #: What has been found and not been put down yet: index, values, items, keys; an error in place of the values; or a turn.
-        self.found: deque[tuple[int, Any, Sequence[Any], Sequence[Any]] | Turn] = deque()
+        #: All results are handed out in the order of the input, and the first failure ends the call.
+        self.plain = False
+        #: What has been found and not been put down yet: index, values, items, keys; an error in place of the values; a turn; or
+        #: items whose turn is to come.
+        self.found: deque[tuple[int, Any, Sequence[Any], Sequence[Any]] | Turn | Deferred] = deque()
         # A task with a random stream of its own, or one that may add to accumulators, does not come to the same twice.
         self.answers = Answers(cache, repeatable=dense and not tally.made, room=PIECE)
         self.flying: dict[Any, Record] = {}  # the last of each key that is under way, until it is handed out
@@ -54,6 +57,7 @@ class Sorting(Source):
         self._here: list[Record] = []  # keys that go through the cache just now, here
         self._batch: tuple[int, Sequence[Any]] | None = None  # the items that do
         self._seen = self._tasks = 1
+        self._front = 0  # no item from here on has been looked at
 
     # looking at items
 
@@ -78,7 +82,16 @@ class Sorting(Source):
         all_keys = list(self._keys(items))
         self._seen += len(items)
         foreseen = answers.foresee(all_keys, flying)
+        front, self._front = self._front, max(self._front, first + len(items))
         if keeps and self._all_known(first, items, all_keys, foreseen):
+            return
+        if (
+            keeps
+            and foreseen is None
+            and self.plain
+            and first >= front
+            and self._defer(first, items, all_keys)
+        ):
             return
         values: list[Any] = []
         keys: list[Any] = []
@@ -149,6 +162,53 @@ class Sorting(Source):
         sure = self.lazy and (self.cache.maxsize is None or fresh)
         self.found.append((first, answers, items, () if sure else keys))
         return True
+
+    def _defer(self, first: int, items: Sequence[Any], keys: list[Any]) -> bool:
+        """Look for keys that are new, and leave all other items until their turn; False: a key is no good.
+
+        This is what most items come by: it has to be quick. Equal ones that have been looked at come before these.
+        """
+        known, flying, found = self.answers.values, self.flying, self.found
+        new: dict[Any, Record] = {}
+        try:
+            for index, key in enumerate(keys, first):
+                if key not in known and key not in flying and key not in new:
+                    new[key] = Record(key, index, items[index - first])
+        except Exception:  # the arguments have no key
+            return False
+        flying.update(new)
+        start = first
+        for record in new.values():
+            if record.index > start:
+                found.append(Deferred(start, items[start - first : record.index - first]))
+            start = record.index + 1
+        if start < first + len(items):
+            found.append(Deferred(start, items[start - first :]))
+        if new:
+            self.answers.fresh = False
+            self._ready.extend(new.values())
+            self._tasks += len(new)
+        return True
+
+    def answer_of(self, key: Any) -> Any:
+        """Return the answer for a key if it is here, else ``MISSING``.
+
+        Args:
+            key: the key, of an item that is new.
+        """
+        value = self.answers.values.get(key, MISSING)
+        record = self.flying.get(key) if value is MISSING else None
+        return value if record is None else record.value
+
+    def look_again(self, index: int, item: Any) -> None:
+        """Have an item looked at anew, which the cache should have had an answer for when its turn came.
+
+        Args:
+            index: of the item.
+            item: the item.
+        """
+        with self.lock:
+            self.inner.give_back(index, [item])
 
     def _in_order(self) -> None:
         self._ready = deque(sorted(self._ready, key=lambda record: record.index))

@@ -111,6 +111,8 @@ class Source:
 
     #: The results of some items may be there already: then ``restore`` is asked, before tasks are begun.
     restores = False
+    #: Results are wanted as soon as they are there, not only when there are many.
+    eager = False
 
     #: The items that are taken follow each other, and their indexes are those of the input.
     direct = True
