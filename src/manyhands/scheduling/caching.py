@@ -8,13 +8,13 @@ Two things stand between a call and its input, and its results::
 
 ``Filtered`` is a source that gives out the first item of each key, and no other. What is known goes straight to the results;
 what equals an item that is under way waits for it (``sorting``). Where results are handed out in order and the first failure
-ends the call, most items need neither (``Deferred``): when their turn comes, the cache has what they need. ``Answers`` says whether an answer also holds where the cache
-will have evicted it; if it does not, the item is a task of its own. The tasks are numbered apart from the items, so that those of
-a chunk follow each other whatever lies between their items. ``Remembering`` is the ledger: it turns these numbers into indexes
-again, gives an answer to all that wait for it, and, when results are handed out, makes each call once more to the cache (see
-``manyhands.cache``), which counts, keeps and evicts. So a key that the loop would have evicted and computed again is a miss,
-but not computed again if an answer is here that holds. A failed item is a miss that leaves nothing; those that waited for it
-are tasks of their own then, as in the loop.
+ends the call, most items need neither (``Deferred``): when their turn comes, the cache has what they need. ``Answers`` says
+whether an answer also holds where the cache will have evicted it; if it does not, the item is a task of its own. The tasks are
+numbered apart from the items, so that those of a chunk follow each other whatever lies between their items. ``Remembering`` is
+the ledger: it turns these numbers into indexes again, gives an answer to all that wait for it, and, when results are handed out,
+makes each call once more to the cache (see ``manyhands.cache``), which counts, keeps and evicts. So a key that the loop would
+have evicted and computed again is a miss, but not computed again if an answer is here that holds. A failed item is a miss that
+leaves nothing; those that waited for it are tasks of their own then, as in the loop.
 
 As long as no worker takes part, all of this is left out: then items go through the cache itself, here and in their order, which
 *is* the loop (``direct``). A call whose answers are all known costs no more than that.

@@ -2,9 +2,8 @@
 
 The other half of ``caching``, which has the drawing: ``Filtered`` numbers tasks apart from items, and this turns the numbers into
 indexes again, gives an answer to all that wait for it, and makes each call once more to the cache when it is handed out. Most are
-made many at a time, with the answers for those that miss; one whose answer was to be in the cache and is not any more is looked
-at anew. Those of which only their turn tells whether they are hits (``Turn``)
-are made one by one.
+made many at a time, with the answers for those that miss; one whose answer was to be in the cache and is not any more is
+looked at anew. Those of which only their turn tells whether they are hits (``Turn``) are made one by one.
 """
 
 from __future__ import annotations
