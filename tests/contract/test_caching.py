@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from manyhands import Failure, parallel_map, process_task
+from manyhands import Failure, UnpicklableError, parallel_map, process_task
 from tests.contract import caching
 from tests.contract.caching import (
     Methods,
@@ -357,6 +357,15 @@ def test_methods_of_every_kind(path: str) -> None:
     bound = parallel_map(two.undecorated, max_workers=2, max_tasks_per_child=1000)
     assert bound.map([path] * 3, [7, 7, 8]) == [14, 14, 16]
     assert bound.cache_info()[:2] == (1, 2)
+
+
+def test_a_call_that_could_not_be_sent_is_no_computation_of_anybody_s() -> None:
+    function = process_task(functools.cache(repr), max_workers=1)
+    with pytest.raises(UnpicklableError):
+        function.submit(threading.Lock()).result()
+    assert function.cache_info(per_worker=True) == {}
+    assert function.submit(1).result() == "1"
+    assert sum(function.cache_info(per_worker=True).values()) == 1
 
 
 def test_process_tasks_share_the_cache(path: str) -> None:

@@ -114,8 +114,8 @@ class Joined(TaskFuture):
         if not failed:
             error = source.exception()
             failed = error is not None
-        process = getattr(source, "worker", None) or os.getpid()
-        if not source.cancelled():
+        process = getattr(source, "worker", os.getpid())  # None: no worker has begun it
+        if process and not source.cancelled():
             cache.ran(process, 1)
         with cache.lock:  # nobody finds it neither under way nor known
             if not failed:
