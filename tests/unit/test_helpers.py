@@ -130,6 +130,28 @@ class TestTellingWhatTheyHaveDone:
         assert uses_it(1) == b"1"
         assert self.figures(helpers.packed(), helpers.packed()) == (2, 0, 0, 2)
 
+    def test_many_keys_are_told_only_when_somebody_asks(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("manyhands.engine.helpers.FEW", 2)
+        told: list[bytes] = []
+        helpers = Helpers(told.append, lambda _: None)
+        helpers.meet(uses_it, None)
+        for x in (1, 2, 3):
+            uses_it(x)
+            helpers.tell()
+        assert [self.figures(each, each)[2] for each in told] == [1, 2, 2]
+        assert self.figures(helpers.packed(), helpers.packed()) == (0, 6, 3, 2)
+
+    def test_those_of_a_cache_that_has_come_with_many_are_not_told_apart(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("manyhands.engine.helpers.FEW", 2)
+        for x in (1, 2, 3):
+            uses_it(x)
+        helpers = Helpers(lambda _: None, lambda _: None)
+        helpers.meet(uses_it, None)
+        uses_it(4)
+        assert self.figures(helpers.packed(), helpers.packed()) == (0, 2, 0, 2)
+
     def test_one_that_came_by_value_goes_with_its_function(self) -> None:
         names = {"__name__": "__main__", "helper": functools.cache(bytes)}
         function = FunctionType(uses_it.__code__, names)

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 PAUSE, PART = 0.1, 0.02
 #: So many bytes of entries are told at most, of all helpers together.
 LARGEST = 8 << 20
+#: Of a cache with more entries than this the keys are told only when somebody asks: each takes microseconds.
+FEW = 1_000
 
 
 class Helper:
@@ -47,21 +49,26 @@ class Helper:
     def __init__(self, function: Any) -> None:
         self.most = 0  # so many entries go to who replaces this worker
         self._hits = self._misses = 0
-        self._seen = -1  # misses when its keys were looked at last
+        self._seen = 0  # misses when its keys were looked at last
         self._keys = b""
-        self._before: frozenset[bytes] = frozenset()
+        self._before: frozenset[bytes] | None = None  # keys that it had; None: too many to be told apart
         self.begin(function)
 
     def begin(self, function: Any) -> None:
         """Count from here: what the cache holds was not computed by this worker."""
         info = function.cache_info()
-        self._hits, self._misses, self._seen = info.hits, info.misses, -1
-        self._before = frozenset(digests(function)) if info.currsize else frozenset()
+        self._hits, self._misses, self._seen = info.hits, info.misses, info.misses
+        self._before = None if info.currsize > FEW else frozenset(digests(function))
 
-    def counted(self, function: Any) -> Counted:
-        """Return hits and misses since then, and the keys of what has been computed since then and is there."""
+    def counted(self, function: Any, *, asked: bool) -> Counted:
+        """Return hits and misses since then, and the keys of what has been computed since then and is there.
+
+        Args:
+            function: the function with the ``lru_cache``.
+            asked: somebody waits for it.
+        """
         info = function.cache_info()
-        if info.misses != self._seen:
+        if info.misses != self._seen and self._before is not None and (asked or info.currsize <= FEW):
             self._seen = info.misses
             self._keys = b"".join(key for key in digests(function) if key not in self._before)
         return max(0, info.hits - self._hits), max(0, info.misses - self._misses), self._keys
@@ -132,7 +139,7 @@ class Helpers:
         if figures == self._told:
             return
         self._told, start = figures, perf_counter()
-        self._count(self.packed())
+        self._count(self._packed(asked=False))
         misses = sum(lru.cache_info().misses for lru, (_, helper) in self._helpers.items() if helper.most)
         if misses != self._kept:
             self._kept = misses
@@ -141,11 +148,14 @@ class Helpers:
         self._next = end + max(PAUSE, (end - start) / PART)
 
     def packed(self) -> bytes:
-        """Return what has been done with the caches, for the pool."""
+        """Return what has been done with the caches, for the pool, which asks."""
+        return self._packed(asked=True)
+
+    def _packed(self, *, asked: bool) -> bytes:
         counted: list[tuple[Name, Counted]] = []
         for lru, (name, helper) in list(self._helpers.items()):
             try:
-                counted.append((name, helper.counted(lru)))
+                counted.append((name, helper.counted(lru, asked=asked)))
             except Exception:  # a thread of a task's is at it
                 continue
         return pack(counted)

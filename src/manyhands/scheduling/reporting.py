@@ -26,7 +26,7 @@ class Helper(NamedTuple):
         hits: of all its caches.
         misses: of all its caches.
         repeated: so many of the entries that they hold, or held when they ended, others hold as well: they were computed more
-            than once.
+            than once. Those of a process that has ended with more than a thousand of them are not known.
         processes: in so many it was called.
     """
 
