@@ -205,7 +205,8 @@ def test_mapping_over_a_shared_constant_warns_of_no_lost_update() -> None:
     def fill(index: int, into: Any) -> None:
         into[index] = index
 
-    parallel_map(fill, max_workers=2).map(range(500), into=shared)
+    # In workers in any case: memory that was sent off and that nobody has opened is kept for a minute.
+    parallel_map(fill, max_workers=2, max_tasks_per_child=1_000).map(range(500), into=shared)
     assert shared.tolist() == list(range(500))
 
 

@@ -12,6 +12,7 @@ Used by ``cached``.
 from __future__ import annotations
 
 from hashlib import blake2b
+from weakref import finalize
 
 from manyhands.cache import MISSING
 from manyhands.keys import canonical
@@ -43,6 +44,8 @@ class Entries:
         self._database = sqlite3.connect(
             path, timeout=PATIENCE, isolation_level=None, check_same_thread=False
         )
+        # A function that is gone takes its connection along, which newer Pythons warn of if it was not closed.
+        finalize(self, self._database.close)
         try:
             self._database.execute("PRAGMA synchronous=NORMAL")
             self._database.execute(
