@@ -61,6 +61,21 @@ def stays(x: int) -> Any:
     return Unpicklable()
 
 
+class Doubles:
+    """Has no name of its own."""
+
+    def __call__(self, x: int) -> int:
+        return 2 * x
+
+
+nameless = functools.lru_cache(Doubles())
+partly = functools.lru_cache(functools.partial(pow, 2))
+
+
+def ask_the_nameless(x: int) -> int:
+    return nameless(x) + partly(x)
+
+
 def ask(x: int) -> tuple[int, int]:
     """Use three entries for each key, and return the sum of them and this process."""
     return bounded(x) + bounded(x, plus=1) + unbounded(x)[0], os.getpid()

@@ -68,6 +68,12 @@ def test_a_worker_tells_it_unasked_when_it_has_nothing_to_do(method: str) -> Non
     assert figures(function) == {"bounded": (0, 20, 0, 1), "unbounded": (0, 10, 0, 1)}
 
 
+def test_helpers_that_have_no_name_of_their_own_are_counted_under_what_they_call(method: str) -> None:
+    function = one_worker(helped.ask_the_nameless, method)
+    assert [function.submit(x).result(PATIENCE) for x in (1, 3, 3)] == [4, 14, 14]
+    assert sorted(figures(function).items()) == [("Doubles", (1, 2, 0, 1)), ("pow", (1, 2, 0, 1))]
+
+
 def held(meeting: tuple[str, str]) -> int:
     """Use a helper, report it, and wait."""
     helped.bounded(1)

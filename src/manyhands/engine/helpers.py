@@ -14,6 +14,7 @@ Only in workers, between tasks; ``worker`` loads it when the first function come
 
 from __future__ import annotations
 
+from functools import partial
 from hashlib import blake2b
 from time import perf_counter
 from weakref import WeakKeyDictionary
@@ -95,7 +96,7 @@ class Helpers:
         for lru in cached_helpers(function):
             known = self._helpers.get(lru)
             if known is None:
-                known = self._helpers[lru] = (lru.__module__, lru.__qualname__), Helper(lru)
+                known = self._helpers[lru] = named(lru), Helper(lru)
             if most is not None and not known[1].most:
                 new.append(lru)
             known[1].most = max(known[1].most, most or 0)
@@ -173,6 +174,25 @@ class Helpers:
                 entries.append(frame)
             packed[name] = entries[::-1]
         return packed
+
+
+def named(lru: Any) -> Name:
+    """Return the module and the name of a helper; of one that has no name itself, as a ``partial``, what is called.
+
+    Args:
+        lru: the function with the cache.
+
+    Example:
+        >>> from functools import lru_cache, partial
+        >>> named(lru_cache(partial(sorted, reverse=True)))
+        ('builtins', 'sorted')
+    """
+    found = lru if hasattr(lru, "__qualname__") else lru.__wrapped__
+    while isinstance(found, partial):
+        found = found.func
+    if not hasattr(found, "__qualname__"):
+        found = type(found)
+    return str(getattr(found, "__module__", "")), str(found.__qualname__)
 
 
 def digests(lru: Any) -> list[bytes]:

@@ -71,9 +71,9 @@ def report(function: Decorated) -> CacheReport:
     """
     from manyhands.captured.reads import cached_helpers
     from manyhands.engine.counts import Total
-    from manyhands.engine.helpers import digests
+    from manyhands.engine.helpers import digests, named
 
-    here = {(lru.__module__, lru.__qualname__): lru for lru in cached_helpers(function._plain())}
+    here = {named(lru): lru for lru in cached_helpers(function._plain())}
     told = _told(function) if here else {}
     helpers = []
     for name, lru in here.items():
