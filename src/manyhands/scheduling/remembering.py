@@ -160,24 +160,24 @@ class Remembering(Ledger):
             runs.append((index, run, told))
         results = self._replayed(items, values, [(told[1], run) for _, run, told in runs if told is not None])
         if len(results) < len(items):
-            self._put_back(start + len(results), items[len(results)], runs)
+            self._put_back(start + len(results), runs)
         for index, run, told in runs:
             if told is not None and index < self.next:
                 self.source.handed(index, told[1], results[index - start : index - start + len(run)])
         return results or None
 
-    def _put_back(self, index: int, item: Any, runs: list[tuple[int, Any, Any]]) -> None:
-        """An item whose turn had come has no answer: it is looked at anew, and what follows waits."""
+    def _put_back(self, index: int, runs: list[tuple[int, Any, Any]]) -> None:
+        """An item whose turn had come has no answer: all that were to have theirs from the cache are looked at anew."""
         self.handed -= self.next - index
         self.next = index
+        self._turn = min(self._turn, index)  # what is computed now is added when its turn comes
         for first, run, told in runs:
-            if first > index:
+            if told is None and index < first + len(run):
+                start = max(first, index)
+                self.source.look_again(start, run.items[start - first :])
+            elif first > index:
                 self._runs[first] = run
-                if told is not None:
-                    self._told[first] = told
-            elif index + 1 < first + len(run):
-                self._runs[index + 1] = Deferred(index + 1, run.items[index + 1 - first :])
-        self.source.look_again(index, item)
+                self._told[first] = told
 
     def _replayed(
         self, items: Sequence[Any], values: Sequence[Any], told: list[tuple[Sequence[Any], Sequence[Any]]]
