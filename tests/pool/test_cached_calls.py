@@ -154,3 +154,29 @@ def test_answers_that_were_let_go_are_there_for_items_that_were_looked_at_before
     assert function.map(items) == list(map(plain, items))
     assert function.cache_info() == plain.cache_info()
     assert again == []
+
+
+class Fickle:
+    """Has another hash each time."""
+
+    count = 0
+
+    def __init__(self, x: int) -> None:
+        self.x = x
+
+    def __hash__(self) -> int:
+        Fickle.count += 1
+        return Fickle.count
+
+
+def number(fickle: Fickle) -> int:
+    return fickle.x
+
+
+@pytest.mark.parametrize("maxsize", [None, 4, 1_000])
+def test_keys_that_are_never_found_again_are_misses_as_in_the_loop(maxsize: int | None) -> None:
+    plain = functools.lru_cache(maxsize)(number)
+    function = parallel_map(functools.lru_cache(maxsize)(number), max_workers=2, max_tasks_per_child=1_000)
+    items = [Fickle(x % 10) for x in range(100)]
+    assert function.map(items) == list(map(plain, items))
+    assert function.cache_info() == plain.cache_info()

@@ -8,8 +8,6 @@ looked at anew. Those of which only their turn tells whether they are hits (``Tu
 
 from __future__ import annotations
 
-from itertools import islice
-
 from manyhands.cache import MISSING, Missing
 from manyhands.scheduling.answers import Deferred, Turn
 from manyhands.scheduling.job import HERE
@@ -200,21 +198,28 @@ class Remembering(Ledger):
             if not answers:
                 for keys, run in told:
                     answers.update(zip(keys, run, strict=True))
-            key = cache.key(args, kwargs)
-            value = answers[key] if key in answers else source.answer_of(key)
+            try:
+                key = cache.key(args, kwargs)
+                value = answers[key] if key in answers else source.answer_of(key)
+            except Exception:  # the key is no good
+                value = MISSING
             if value is MISSING:
                 raise Missing
             return value
 
         results: list[Any] = []
+        rest = iter(items)
         while len(results) < len(items):
             try:
-                rest = islice(items, len(results), None)
-                cache.answered(answer, lambda: results.extend(map(source.call, rest)))  # noqa: B023
+                cache.answered(answer, lambda: results.extend(map(source.call, rest)))
             except Exception:  # Missing; or a key that is no good: equal today, and not tomorrow
-                if values[len(results)] is MISSING:
+                place = len(results)
+                if values[place] is MISSING:
                     break
-                results.append(values[len(results)])
+                try:
+                    results.append(cache.tell(values[place], source.call, items[place]))
+                except Exception:
+                    results.append(values[place])
         return results
 
     def _decided(self, turn: Turn) -> bool:

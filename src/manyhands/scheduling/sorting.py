@@ -301,7 +301,7 @@ class Sorting(Source):
             return
         if self.cache.maxsize is None:
             for key in flying.keys() & set(keys):
-                del flying[key]
+                flying.pop(key, None)  # its hash may be another one by now
             return
         for place, (key, value) in enumerate(zip(keys, values, strict=False), index):
             newer: Record | None = None
@@ -312,7 +312,7 @@ class Sorting(Source):
                 continue
             self.answers.put(record, value)
             if newer is None:
-                del flying[key]
+                flying.pop(key, None)
             else:
                 newer.before = None
         if self.answers.before and index >= self._learnt:
