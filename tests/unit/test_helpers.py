@@ -130,6 +130,43 @@ class TestTellingWhatTheyHaveDone:
         assert uses_it(1) == b"1"
         assert self.figures(helpers.packed(), helpers.packed()) == (2, 0, 0, 2)
 
+    def test_keys_are_told_when_there_is_nothing_else_to_do(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("manyhands.engine.helpers.LOOK", -1.0)
+        told: list[bytes] = []
+        helpers = Helpers(told.append, lambda _: None)
+        helpers.meet(uses_it, None)
+        for x in (1, 2, 2):
+            uses_it(x)
+        helpers.tell_in_time(lambda _: True)
+        assert self.figures(told[-1], told[-1]) == (2, 4, 0, 2)  # hits and misses at once
+        helpers._next = 0.0
+        helpers.tell_in_time(lambda _: False)
+        assert self.figures(told[-1], told[-1]) == (2, 4, 2, 2)
+        count = len(told)
+        helpers.tell_in_time(lambda _: False)
+        assert len(told) == count
+
+    def test_no_more_keys_are_looked_at_than_the_pool_tells_apart(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("manyhands.engine.helpers.MOST", 3)
+        helpers = Helpers(lambda _: None, lambda _: None)
+        helpers.meet(uses_it, None)
+        for x in range(5):
+            uses_it(x)
+        assert self.figures(helpers.packed(), helpers.packed()) == (0, 10, 3, 2)
+
+    def test_keys_that_were_there_before_are_not_looked_at(self) -> None:
+        class Key:
+            def __reduce__(self) -> Any:
+                pytest.fail("it is")
+
+        cached = functools.cache(id)
+        cached(Key())  # type: ignore[arg-type]
+        helpers = Helpers(lambda _: None, lambda _: None)
+        helpers.meet(FunctionType(uses_it.__code__, {"__name__": "__main__", "helper": cached}), None)
+        assert marshal.loads(helpers.packed()) == [(("builtins", "id"), (0, 0, b""))]
+
     def test_one_that_came_by_value_goes_with_its_function(self) -> None:
         names = {"__name__": "__main__", "helper": functools.cache(bytes)}
         function = FunctionType(uses_it.__code__, names)

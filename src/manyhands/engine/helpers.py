@@ -20,14 +20,14 @@ from time import perf_counter
 from weakref import WeakKeyDictionary
 
 from manyhands.captured.reads import cached_helpers
-from manyhands.engine.counts import DIGEST, pack
+from manyhands.engine.counts import DIGEST, MOST, pack
 from manyhands.engine.warming import fill
-from manyhands.keys import contents, entries
+from manyhands.keys import contents, entries, unmarked
 from manyhands.transport.serialize import dumps, loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container
     from typing import Any
 
     from manyhands.engine.counts import Counted, Name
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 PAUSE, PART = 0.1, 0.02
 #: So many bytes of entries are told at most, of all helpers together.
 LARGEST = 8 << 20
+#: After so many seconds with the keys of a cache a worker looks whether there is something to do.
+LOOK = 0.000_5
 
 
 class Helper:
@@ -50,22 +52,33 @@ class Helper:
         self._hits = self._misses = 0
         self._seen = -1  # misses when its keys were looked at last
         self._keys = b""
-        self._before: frozenset[bytes] = frozenset()
+        self._before: dict[int, Any] = {}
         self.begin(function)
 
     def begin(self, function: Any) -> None:
         """Count from here: what the cache holds was not computed by this worker."""
         info = function.cache_info()
         self._hits, self._misses, self._seen = info.hits, info.misses, -1
-        self._before = frozenset(digests(function)) if info.currsize else frozenset()
+        # By their ids: to have many of them told apart by what they are would take its time, and the first task waits.
+        self._before = {id(key): key for key in entries(function)} if info.currsize else {}
 
-    def counted(self, function: Any) -> Counted:
-        """Return hits and misses since then, and the keys of what has been computed since then and is there."""
+    def counted(self, function: Any, busy: Callable[[], object] | None = None) -> tuple[Counted, bool]:
+        """Return hits and misses since then, and the keys of what has been computed since then and is there.
+
+        Args:
+            function: the function with the cache.
+            busy: tells whether there is something else to do: then keys are told as they were found last.
+
+        Returns:
+            What was counted, and whether the keys are those of now.
+        """
         info = function.cache_info()
         if info.misses != self._seen:
-            self._seen = info.misses
-            self._keys = b"".join(key for key in digests(function) if key not in self._before)
-        return max(0, info.hits - self._hits), max(0, info.misses - self._misses), self._keys
+            found = digests(function, self._before, busy)
+            if found is not None:
+                self._seen, self._keys = info.misses, b"".join(found)
+        counted = max(0, info.hits - self._hits), max(0, info.misses - self._misses), self._keys
+        return counted, info.misses == self._seen
 
 
 class Helpers:
@@ -125,15 +138,20 @@ class Helpers:
         while self._figures() != self._told:
             if ready(max(0.0, self._next - perf_counter())) and perf_counter() < self._next:
                 return
-            self.tell()
+            self.tell(lambda: ready(0.0))
 
-    def tell(self) -> None:
-        """Tell the pool what has changed, if anything has."""
-        figures = self._figures()
+    def tell(self, busy: Callable[[], object] | None = None) -> None:
+        """Tell the pool what has changed, if anything has.
+
+        Args:
+            busy: tells whether there is something else to do: what takes long is told when there is not.
+        """
+        figures, start = self._figures(), perf_counter()
         if figures == self._told:
             return
-        self._told, start = figures, perf_counter()
-        self._count(self.packed())
+        packed, complete = self._packed(busy)
+        self._told = figures if complete else []
+        self._count(packed)
         misses = sum(lru.cache_info().misses for lru, (_, helper) in self._helpers.items() if helper.most)
         if misses != self._kept:
             self._kept = misses
@@ -143,13 +161,20 @@ class Helpers:
 
     def packed(self) -> bytes:
         """Return what has been done with the caches, for the pool."""
-        counted: list[tuple[Name, Counted]] = []
+        return self._packed(None)[0]
+
+    def _packed(self, busy: Callable[[], object] | None) -> tuple[bytes, bool]:
+        """What has been done with the caches, and whether that is all."""
+        every: list[tuple[Name, Counted]] = []
+        complete = True
         for lru, (name, helper) in list(self._helpers.items()):
             try:
-                counted.append((name, helper.counted(lru)))
+                counted, now = helper.counted(lru, busy)
             except Exception:  # a thread of a task's is at it
                 continue
-        return pack(counted)
+            every.append((name, counted))
+            complete = complete and now
+        return pack(every), complete
 
     def _figures(self) -> list[tuple[int, int]]:
         return [lru.cache_info()[:2] for lru in list(self._helpers)]
@@ -195,16 +220,30 @@ def named(lru: Any) -> Name:
     return str(getattr(found, "__module__", "")), str(found.__qualname__)
 
 
-def digests(lru: Any) -> list[bytes]:
+def digests(
+    lru: Any, before: Container[int] = (), busy: Callable[[], object] | None = None
+) -> list[bytes] | None:
     """Return so many bytes for each key that an ``lru_cache`` has an entry of, the same in every process.
 
     Args:
         lru: the function with the cache.
+        before: the ids of keys that do not count.
+        busy: tells whether there is something else to do.
+
+    Returns:
+        Those of so many keys as are told apart at most; None: there is something else to do.
     """
     found = []
-    for key in entries(lru):
+    look = perf_counter() + LOOK
+    for key in entries(lru)[-MOST:]:  # those that were there before come first
+        if busy is not None and perf_counter() > look:
+            if busy():
+                return None
+            look = perf_counter() + LOOK
+        if id(key) in before:
+            continue
         try:
-            found.append(blake2b(dumps(key), digest_size=DIGEST).digest())
+            found.append(blake2b(dumps(unmarked(key)), digest_size=DIGEST).digest())
         except Exception:  # it is no other process's key
             continue
     return found

@@ -78,7 +78,7 @@ def report(function: Decorated) -> CacheReport:
     helpers = []
     for name, lru in here.items():
         total, info = told.get(name) or Total(), lru.cache_info()
-        total.add((info.hits, info.misses, b"".join(digests(lru))))
+        total.add((info.hits, info.misses, b"".join(digests(lru) or ())))
         helpers.append(Helper(".".join(name), total.hits, total.misses, total.repeated, total.processes))
     return CacheReport(helpers)
 
