@@ -167,6 +167,19 @@ class TestTellingWhatTheyHaveDone:
         helpers.meet(FunctionType(uses_it.__code__, {"__name__": "__main__", "helper": cached}), None)
         assert marshal.loads(helpers.packed()) == [(("builtins", "id"), (0, 0, b""))]
 
+    def test_one_that_came_by_value_with_several_functions_is_in_one_process(self) -> None:
+        helpers = Helpers(lambda _: None, lambda _: None)
+        functions = [
+            FunctionType(
+                uses_it.__code__, {"__name__": "__main__", "helper": functools.cache(helper.__wrapped__)}
+            )
+            for _ in range(2)
+        ]
+        for function in functions:
+            helpers.meet(function, None)
+            function(1)
+        assert self.figures(helpers.packed()) == (0, 2, 1, 1)
+
     def test_one_that_came_by_value_goes_with_its_function(self) -> None:
         names = {"__name__": "__main__", "helper": functools.cache(bytes)}
         function = FunctionType(uses_it.__code__, names)

@@ -165,16 +165,17 @@ class Helpers:
 
     def _packed(self, busy: Callable[[], object] | None) -> tuple[bytes, bool]:
         """What has been done with the caches, and whether that is all."""
-        every: list[tuple[Name, Counted]] = []
+        every: dict[Name, Counted] = {}
         complete = True
         for lru, (name, helper) in list(self._helpers.items()):
             try:
                 counted, now = helper.counted(lru, busy)
             except Exception:  # a thread of a task's is at it
                 continue
-            every.append((name, counted))
+            hits, misses, keys = every.get(name, (0, 0, b""))  # it has come by value several times
+            every[name] = hits + counted[0], misses + counted[1], keys + counted[2]
             complete = complete and now
-        return pack(every), complete
+        return pack(list(every.items())), complete
 
     def _figures(self) -> list[tuple[int, int]]:
         return [lru.cache_info()[:2] for lru in list(self._helpers)]
