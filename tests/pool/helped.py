@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 from typing import Any
 
 #: Workers get it as data of the module.
@@ -87,6 +88,11 @@ def ask_for_what_stays(x: int) -> tuple[int, int]:
 
 def ask_for_what_is_deadly(x: int) -> tuple[int, int]:
     return bounded(x) + (deadly(x) is None), os.getpid()
+
+
+def loaded(name: str) -> bool:
+    """Tell whether a module is loaded here."""
+    return name in sys.modules
 
 
 def figures(_: Any = None) -> tuple[Any, Any, int]:

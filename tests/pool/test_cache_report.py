@@ -99,6 +99,11 @@ def test_who_is_busy_is_not_waited_for_longer_than_that(
     assert figures(function) == {"bounded": (1, 1, 0, 1)}
 
 
+def test_a_forked_worker_has_what_a_report_may_be_loading_when_it_is_forked() -> None:
+    """An import that is under way in another thread then would be under way in the worker for ever."""
+    assert one_worker(helped.loaded, "fork").submit("manyhands.engine.helpers").result(PATIENCE)
+
+
 def test_a_callback_is_told_what_is_known_without_waiting_for_itself() -> None:
     function = one_worker(helped.ask)
     told: list[Any] = []
