@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 #: Workers get it as data of the module.
@@ -80,6 +81,12 @@ def ask_the_nameless(x: int) -> int:
 def ask(x: int) -> tuple[int, int]:
     """Use three entries for each key, and return the sum of them and this process."""
     return bounded(x) + bounded(x, plus=1) + unbounded(x)[0], os.getpid()
+
+
+def asks(xs: list[int]) -> Iterator[int]:
+    """Use one entry for each key, and yield what it is."""
+    for x in xs:
+        yield bounded(x)
 
 
 def ask_for_what_stays(x: int) -> tuple[int, int]:

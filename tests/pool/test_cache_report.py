@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from manyhands import process_task
 from manyhands.backends.processes import Processes
 from manyhands.engine.counts import Question
 from manyhands.scheduling import reporting
@@ -72,6 +73,17 @@ def test_helpers_that_have_no_name_of_their_own_are_counted_under_what_they_call
     function = one_worker(helped.ask_the_nameless, method)
     assert [function.submit(x).result(PATIENCE) for x in (1, 3, 3)] == [4, 14, 14]
     assert sorted(figures(function).items()) == [("Doubles", (1, 2, 0, 1)), ("pow", (1, 2, 0, 1))]
+
+
+def test_functions_that_yield_or_are_started_use_helpers_as_others_do(method: str) -> None:
+    options: Any = {"max_workers": 1, "max_tasks_per_child": 1_000_000, "start_method": method}
+    function = one_worker(helped.ask, method)
+    assert list(process_task(helped.asks, **options)([1, 2, 1])) == [1, 2, 1]
+    assert figures(function)["bounded"][:2] == (1, 2)
+    assert process_task(helped.ask, **options).start(7).result(PATIENCE)[0] == 22
+    assert sum(figures(function)["bounded"][:2]) == 5
+    assert process_task(helped.asks, **options).submit([8]).result(PATIENCE) == [8]
+    assert sum(figures(function)["bounded"][:2]) == 6
 
 
 def held(meeting: tuple[str, str]) -> int:
