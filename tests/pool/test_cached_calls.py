@@ -78,6 +78,50 @@ def test_answers_that_are_cleared_before_their_turn_are_computed_anew(
     assert function.cache_info() == (3, 4, maxsize, 4)
 
 
+class Interrupting:
+    """Ctrl-C comes when its hash is asked for, if it is to."""
+
+    armed = False
+
+    def __init__(self, x: int) -> None:
+        self.x = x
+
+    def __hash__(self) -> int:
+        if Interrupting.armed and threading.current_thread() is threading.main_thread():
+            Interrupting.armed = False
+            raise KeyboardInterrupt
+        return self.x
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Interrupting) and other.x == self.x
+
+
+def test_an_interrupt_while_answers_are_handed_out_loses_none_of_them(meeting: Meeting) -> None:
+    reports, gate = meeting.reports, meeting.gate
+
+    @functools.cache
+    def work(item: Interrupting) -> int:
+        if item.x == 1:
+            with open(reports, "w") as file:
+                file.write("there\n")
+            with open(gate, "rb", buffering=0) as file:
+                file.read(1)
+        return 3 * item.x
+
+    def interrupt() -> None:
+        Interrupting.armed = True
+        meeting.let_go()
+
+    function = parallel_map(work, max_workers=1, max_tasks_per_child=1_000)
+    assert function.map([Interrupting(5)]) == [15]
+    thread = when_it_waits(meeting, interrupt)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        function.map([Interrupting(x) for x in (5, 1, 7, 5, 8, 5)])
+    thread.join()
+    partial = caught.value.partial  # type: ignore[attr-defined]
+    assert [partial[place] for place in (0, 3, 5)] == [15, 15, 15]
+
+
 @pytest.fixture
 def again(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many items were looked at anew each time that the cache had no answer for one whose turn had come."""

@@ -156,7 +156,15 @@ class Remembering(Ledger):
             items += run.items if told is None else told[0]
             values += [MISSING] * len(run) if told is None else run
             runs.append((index, run, told))
-        results = self._replayed(items, values, [(told[1], run) for _, run, told in runs if told is not None])
+        try:
+            results = self._replayed(
+                items, values, [(told[1], run) for _, run, told in runs if told is not None]
+            )
+        except BaseException:  # Ctrl-C: none of it has been handed out, and ``partial`` is asked for it
+            self.handed -= self.next - start
+            self.next = start
+            self._runs.update((index, run) for index, run, _ in runs)
+            raise
         if len(results) < len(items):
             self._put_back(start + len(results), runs)
         for index, run, told in runs:
