@@ -187,17 +187,21 @@ def table(lru: Any) -> tuple[dict[Any, Any], Any]:
 
 
 def entries(lru: Any) -> list[Any]:
-    """Return the keys that an ``lru_cache`` has entries of; with ``"**"`` where it marks the beginning of keywords.
+    """Return the keys that an ``lru_cache`` has entries of, as it has them; see ``unmarked``.
 
     Args:
         lru: the function with the cache.
     """
-    if not readable() or lru.cache_parameters()["maxsize"] == 0:
-        return []
-    keys = list(table(lru)[0])
-    return [
-        tuple("**" if part is mark() else part for part in key) if type(key) is tuple else key for key in keys
-    ]
+    return list(table(lru)[0]) if readable() and lru.cache_parameters()["maxsize"] != 0 else []
+
+
+def unmarked(key: Any) -> Any:
+    """Return a key with ``"**"`` where ``lru_cache`` marks the beginning of keywords: that mark is another in each process.
+
+    Args:
+        key: the key.
+    """
+    return tuple("**" if part is mark() else part for part in key) if type(key) is tuple else key
 
 
 def contents(lru: Any) -> list[tuple[tuple[Any, ...], dict[str, Any], Any]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
+from collections.abc import Iterator
 from typing import Any
 
 #: Workers get it as data of the module.
@@ -61,9 +63,30 @@ def stays(x: int) -> Any:
     return Unpicklable()
 
 
+class Doubles:
+    """Has no name of its own."""
+
+    def __call__(self, x: int) -> int:
+        return 2 * x
+
+
+nameless = functools.lru_cache(Doubles())
+partly = functools.lru_cache(functools.partial(pow, 2))
+
+
+def ask_the_nameless(x: int) -> int:
+    return nameless(x) + partly(x)
+
+
 def ask(x: int) -> tuple[int, int]:
     """Use three entries for each key, and return the sum of them and this process."""
     return bounded(x) + bounded(x, plus=1) + unbounded(x)[0], os.getpid()
+
+
+def asks(xs: list[int]) -> Iterator[int]:
+    """Use one entry for each key, and yield what it is."""
+    for x in xs:
+        yield bounded(x)
 
 
 def ask_for_what_stays(x: int) -> tuple[int, int]:
@@ -72,6 +95,11 @@ def ask_for_what_stays(x: int) -> tuple[int, int]:
 
 def ask_for_what_is_deadly(x: int) -> tuple[int, int]:
     return bounded(x) + (deadly(x) is None), os.getpid()
+
+
+def loaded(name: str) -> bool:
+    """Tell whether a module is loaded here."""
+    return name in sys.modules
 
 
 def figures(_: Any = None) -> tuple[Any, Any, int]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from manyhands import process_task
 from manyhands.backends.processes import Processes
 from manyhands.engine.counts import Question
 from manyhands.scheduling import reporting
@@ -68,6 +69,23 @@ def test_a_worker_tells_it_unasked_when_it_has_nothing_to_do(method: str) -> Non
     assert figures(function) == {"bounded": (0, 20, 0, 1), "unbounded": (0, 10, 0, 1)}
 
 
+def test_helpers_that_have_no_name_of_their_own_are_counted_under_what_they_call(method: str) -> None:
+    function = one_worker(helped.ask_the_nameless, method)
+    assert [function.submit(x).result(PATIENCE) for x in (1, 3, 3)] == [4, 14, 14]
+    assert sorted(figures(function).items()) == [("Doubles", (1, 2, 0, 1)), ("pow", (1, 2, 0, 1))]
+
+
+def test_functions_that_yield_or_are_started_use_helpers_as_others_do(method: str) -> None:
+    options: Any = {"max_workers": 1, "max_tasks_per_child": 1_000_000, "start_method": method}
+    function = one_worker(helped.ask, method)
+    assert list(process_task(helped.asks, **options)([1, 2, 1])) == [1, 2, 1]
+    assert figures(function)["bounded"][:2] == (1, 2)
+    assert process_task(helped.ask, **options).start(7).result(PATIENCE)[0] == 22
+    assert sum(figures(function)["bounded"][:2]) == 5
+    assert process_task(helped.asks, **options).submit([8]).result(PATIENCE) == [8]
+    assert sum(figures(function)["bounded"][:2]) == 6
+
+
 def held(meeting: tuple[str, str]) -> int:
     """Use a helper, report it, and wait."""
     helped.bounded(1)
@@ -91,6 +109,11 @@ def test_who_is_busy_is_not_waited_for_longer_than_that(
     meeting.let_go()
     assert future.result(PATIENCE) == 1
     assert figures(function) == {"bounded": (1, 1, 0, 1)}
+
+
+def test_a_forked_worker_has_what_a_report_may_be_loading_when_it_is_forked() -> None:
+    """An import that is under way in another thread then would be under way in the worker for ever."""
+    assert one_worker(helped.loaded, "fork").submit("manyhands.engine.helpers").result(PATIENCE)
 
 
 def test_a_callback_is_told_what_is_known_without_waiting_for_itself() -> None:

@@ -130,27 +130,55 @@ class TestTellingWhatTheyHaveDone:
         assert uses_it(1) == b"1"
         assert self.figures(helpers.packed(), helpers.packed()) == (2, 0, 0, 2)
 
-    def test_many_keys_are_told_only_when_somebody_asks(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("manyhands.engine.helpers.FEW", 2)
+    def test_keys_are_told_when_there_is_nothing_else_to_do(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("manyhands.engine.helpers.LOOK", -1.0)
         told: list[bytes] = []
         helpers = Helpers(told.append, lambda _: None)
         helpers.meet(uses_it, None)
-        for x in (1, 2, 3):
+        for x in (1, 2, 2):
             uses_it(x)
-            helpers.tell()
-        assert [self.figures(each, each)[2] for each in told] == [1, 2, 2]
-        assert self.figures(helpers.packed(), helpers.packed()) == (0, 6, 3, 2)
+        helpers.tell_in_time(lambda _: True)
+        assert self.figures(told[-1], told[-1]) == (2, 4, 0, 2)  # hits and misses at once
+        helpers._next = 0.0
+        helpers.tell_in_time(lambda _: False)
+        assert self.figures(told[-1], told[-1]) == (2, 4, 2, 2)
+        count = len(told)
+        helpers.tell_in_time(lambda _: False)
+        assert len(told) == count
 
-    def test_those_of_a_cache_that_has_come_with_many_are_not_told_apart(
+    def test_no_more_keys_are_looked_at_than_the_pool_tells_apart(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("manyhands.engine.helpers.FEW", 2)
-        for x in (1, 2, 3):
-            uses_it(x)
+        monkeypatch.setattr("manyhands.engine.helpers.MOST", 3)
         helpers = Helpers(lambda _: None, lambda _: None)
         helpers.meet(uses_it, None)
-        uses_it(4)
-        assert self.figures(helpers.packed(), helpers.packed()) == (0, 2, 0, 2)
+        for x in range(5):
+            uses_it(x)
+        assert self.figures(helpers.packed(), helpers.packed()) == (0, 10, 3, 2)
+
+    def test_keys_that_were_there_before_are_not_looked_at(self) -> None:
+        class Key:
+            def __reduce__(self) -> Any:
+                pytest.fail("it is")
+
+        cached = functools.cache(id)
+        cached(Key())  # type: ignore[arg-type]
+        helpers = Helpers(lambda _: None, lambda _: None)
+        helpers.meet(FunctionType(uses_it.__code__, {"__name__": "__main__", "helper": cached}), None)
+        assert marshal.loads(helpers.packed()) == [(("builtins", "id"), (0, 0, b""))]
+
+    def test_one_that_came_by_value_with_several_functions_is_in_one_process(self) -> None:
+        helpers = Helpers(lambda _: None, lambda _: None)
+        functions = [
+            FunctionType(
+                uses_it.__code__, {"__name__": "__main__", "helper": functools.cache(helper.__wrapped__)}
+            )
+            for _ in range(2)
+        ]
+        for function in functions:
+            helpers.meet(function, None)
+            function(1)
+        assert self.figures(helpers.packed()) == (0, 2, 1, 1)
 
     def test_one_that_came_by_value_goes_with_its_function(self) -> None:
         names = {"__name__": "__main__", "helper": functools.cache(bytes)}

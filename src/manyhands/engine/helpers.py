@@ -14,19 +14,20 @@ Only in workers, between tasks; ``worker`` loads it when the first function come
 
 from __future__ import annotations
 
+from functools import partial
 from hashlib import blake2b
 from time import perf_counter
 from weakref import WeakKeyDictionary
 
 from manyhands.captured.reads import cached_helpers
-from manyhands.engine.counts import DIGEST, pack
+from manyhands.engine.counts import DIGEST, MOST, pack
 from manyhands.engine.warming import fill
-from manyhands.keys import contents, entries
+from manyhands.keys import contents, entries, unmarked
 from manyhands.transport.serialize import dumps, loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container
     from typing import Any
 
     from manyhands.engine.counts import Counted, Name
@@ -35,8 +36,8 @@ if TYPE_CHECKING:
 PAUSE, PART = 0.1, 0.02
 #: So many bytes of entries are told at most, of all helpers together.
 LARGEST = 8 << 20
-#: Of a cache with more entries than this the keys are told only when somebody asks: each takes microseconds.
-FEW = 1_000
+#: After so many seconds with the keys of a cache a worker looks whether there is something to do.
+LOOK = 0.000_5
 
 
 class Helper:
@@ -49,29 +50,35 @@ class Helper:
     def __init__(self, function: Any) -> None:
         self.most = 0  # so many entries go to who replaces this worker
         self._hits = self._misses = 0
-        self._seen = 0  # misses when its keys were looked at last
+        self._seen = -1  # misses when its keys were looked at last
         self._keys = b""
-        self._before: frozenset[bytes] | None = None  # keys that it had; None: too many to be told apart
+        self._before: dict[int, Any] = {}
         self.begin(function)
 
     def begin(self, function: Any) -> None:
         """Count from here: what the cache holds was not computed by this worker."""
         info = function.cache_info()
-        self._hits, self._misses, self._seen = info.hits, info.misses, info.misses
-        self._before = None if info.currsize > FEW else frozenset(digests(function))
+        self._hits, self._misses, self._seen = info.hits, info.misses, -1
+        # By their ids: to have many of them told apart by what they are would take its time, and the first task waits.
+        self._before = {id(key): key for key in entries(function)} if info.currsize else {}
 
-    def counted(self, function: Any, *, asked: bool) -> Counted:
+    def counted(self, function: Any, busy: Callable[[], object] | None = None) -> tuple[Counted, bool]:
         """Return hits and misses since then, and the keys of what has been computed since then and is there.
 
         Args:
-            function: the function with the ``lru_cache``.
-            asked: somebody waits for it.
+            function: the function with the cache.
+            busy: tells whether there is something else to do: then keys are told as they were found last.
+
+        Returns:
+            What was counted, and whether the keys are those of now.
         """
         info = function.cache_info()
-        if info.misses != self._seen and self._before is not None and (asked or info.currsize <= FEW):
-            self._seen = info.misses
-            self._keys = b"".join(key for key in digests(function) if key not in self._before)
-        return max(0, info.hits - self._hits), max(0, info.misses - self._misses), self._keys
+        if info.misses != self._seen:
+            found = digests(function, self._before, busy)
+            if found is not None:
+                self._seen, self._keys = info.misses, b"".join(found)
+        counted = max(0, info.hits - self._hits), max(0, info.misses - self._misses), self._keys
+        return counted, info.misses == self._seen
 
 
 class Helpers:
@@ -102,7 +109,7 @@ class Helpers:
         for lru in cached_helpers(function):
             known = self._helpers.get(lru)
             if known is None:
-                known = self._helpers[lru] = (lru.__module__, lru.__qualname__), Helper(lru)
+                known = self._helpers[lru] = named(lru), Helper(lru)
             if most is not None and not known[1].most:
                 new.append(lru)
             known[1].most = max(known[1].most, most or 0)
@@ -131,15 +138,20 @@ class Helpers:
         while self._figures() != self._told:
             if ready(max(0.0, self._next - perf_counter())) and perf_counter() < self._next:
                 return
-            self.tell()
+            self.tell(lambda: ready(0.0))
 
-    def tell(self) -> None:
-        """Tell the pool what has changed, if anything has."""
-        figures = self._figures()
+    def tell(self, busy: Callable[[], object] | None = None) -> None:
+        """Tell the pool what has changed, if anything has.
+
+        Args:
+            busy: tells whether there is something else to do: what takes long is told when there is not.
+        """
+        figures, start = self._figures(), perf_counter()
         if figures == self._told:
             return
-        self._told, start = figures, perf_counter()
-        self._count(self._packed(asked=False))
+        packed, complete = self._packed(busy)
+        self._told = figures if complete else []
+        self._count(packed)
         misses = sum(lru.cache_info().misses for lru, (_, helper) in self._helpers.items() if helper.most)
         if misses != self._kept:
             self._kept = misses
@@ -148,17 +160,22 @@ class Helpers:
         self._next = end + max(PAUSE, (end - start) / PART)
 
     def packed(self) -> bytes:
-        """Return what has been done with the caches, for the pool, which asks."""
-        return self._packed(asked=True)
+        """Return what has been done with the caches, for the pool."""
+        return self._packed(None)[0]
 
-    def _packed(self, *, asked: bool) -> bytes:
-        counted: list[tuple[Name, Counted]] = []
+    def _packed(self, busy: Callable[[], object] | None) -> tuple[bytes, bool]:
+        """What has been done with the caches, and whether that is all."""
+        every: dict[Name, Counted] = {}
+        complete = True
         for lru, (name, helper) in list(self._helpers.items()):
             try:
-                counted.append((name, helper.counted(lru, asked=asked)))
+                counted, now = helper.counted(lru, busy)
             except Exception:  # a thread of a task's is at it
                 continue
-        return pack(counted)
+            hits, misses, keys = every.get(name, (0, 0, b""))  # it has come by value several times
+            every[name] = hits + counted[0], misses + counted[1], keys + counted[2]
+            complete = complete and now
+        return pack(list(every.items())), complete
 
     def _figures(self) -> list[tuple[int, int]]:
         return [lru.cache_info()[:2] for lru in list(self._helpers)]
@@ -185,16 +202,49 @@ class Helpers:
         return packed
 
 
-def digests(lru: Any) -> list[bytes]:
+def named(lru: Any) -> Name:
+    """Return the module and the name of a helper; of one that has no name itself, as a ``partial``, what is called.
+
+    Args:
+        lru: the function with the cache.
+
+    Example:
+        >>> from functools import lru_cache, partial
+        >>> named(lru_cache(partial(sorted, reverse=True)))
+        ('builtins', 'sorted')
+    """
+    found = lru if hasattr(lru, "__qualname__") else lru.__wrapped__
+    while isinstance(found, partial):
+        found = found.func
+    if not hasattr(found, "__qualname__"):
+        found = type(found)
+    return str(getattr(found, "__module__", "")), str(found.__qualname__)
+
+
+def digests(
+    lru: Any, before: Container[int] = (), busy: Callable[[], object] | None = None
+) -> list[bytes] | None:
     """Return so many bytes for each key that an ``lru_cache`` has an entry of, the same in every process.
 
     Args:
         lru: the function with the cache.
+        before: the ids of keys that do not count.
+        busy: tells whether there is something else to do.
+
+    Returns:
+        Those of so many keys as are told apart at most; None: there is something else to do.
     """
     found = []
-    for key in entries(lru):
+    look = perf_counter() + LOOK
+    for key in entries(lru)[-MOST:]:  # those that were there before come first
+        if busy is not None and perf_counter() > look:
+            if busy():
+                return None
+            look = perf_counter() + LOOK
+        if id(key) in before:
+            continue
         try:
-            found.append(blake2b(dumps(key), digest_size=DIGEST).digest())
+            found.append(blake2b(dumps(unmarked(key)), digest_size=DIGEST).digest())
         except Exception:  # it is no other process's key
             continue
     return found

@@ -298,7 +298,23 @@ def weight(item: memoryview) -> int:
     return REFILL_BYTES if 64 < small < 4096 and is_parcel(item) else small
 
 
-class Started:
+class Called:
+    """A function that is called in a way of its own.
+
+    Args:
+        function: the function.
+    """
+
+    def __init__(self, function: Any) -> None:
+        self.function = function
+
+    @property
+    def __wrapped__(self) -> Callable[..., Any]:
+        """For who looks what its code calls."""
+        return plain(self.function)
+
+
+class Started(Called):
     """A function that is called with the means to talk that it wants.
 
     Args:
@@ -307,7 +323,7 @@ class Started:
     """
 
     def __init__(self, function: Any, wanted: tuple[str, ...]) -> None:
-        self.function = function
+        super().__init__(function)
         self.wanted = wanted
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -316,21 +332,18 @@ class Started:
         return plain(self.function)(*args, **kwargs, **{name: means[name](talk) for name in self.wanted})
 
 
-class Listing:
+class Listing(Called):
     """A generator function whose items come all together.
 
     Args:
         function: the generator function.
     """
 
-    def __init__(self, function: Any) -> None:
-        self.function = function
-
     def __call__(self, *args: Any, **kwargs: Any) -> list[Any]:
         return list(plain(self.function)(*args, **kwargs))
 
 
-class Producing:
+class Producing(Called):
     """A generator function whose items go to the caller as they come.
 
     When nobody wants more the generator is closed, as the caller would have done. The result is what the generator returns.
@@ -338,9 +351,6 @@ class Producing:
     Args:
         function: the generator function.
     """
-
-    def __init__(self, function: Any) -> None:
-        self.function = function
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         outlet = Outlet(conversations())

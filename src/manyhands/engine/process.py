@@ -213,6 +213,9 @@ class ForkStarter:
     def start(self, serial: int, connection: Any, journal: int, key: int, arena: int) -> None:
         import warnings
 
+        # What a worker loads for itself, and the program as well, and perhaps just now, in another thread: the import that
+        # is under way then would be under way in the worker for ever.
+        import manyhands.engine.helpers  # noqa: F401
         from manyhands.engine import forked
 
         for stream in (sys.stdout, sys.stderr):  # what is in their buffers would be written by both

@@ -105,6 +105,8 @@ class Answers:
 
     def __init__(self, cache: Cache, *, repeatable: bool, room: int) -> None:
         self.values: dict[Any, Any] = {}
+        #: Those that were let go, as long as items wait for their turn that have been looked at before.
+        self.before: dict[Any, Any] = {}
         #: Nothing but what the cache has, and nothing under way: as long as all are known, nothing is evicted.
         self.fresh = False
         self._cache = cache
@@ -116,7 +118,8 @@ class Answers:
         self._foreseen: Foreseen | None = None  # None: all answers hold
 
     def learn(self) -> None:
-        """Learn what the cache has, and forget what it has evicted."""
+        """Learn what the cache has, and let go of what it has evicted."""
+        self.before = self.values
         self.values = self._cache.known()
         self._most = 2 * len(self.values) + (self._cache.maxsize or 0) + self._room
         if self._evicts:
@@ -137,7 +140,7 @@ class Answers:
 
     def full(self) -> bool:
         """Tell whether it is time to learn again."""
-        return len(self.values) > self._most
+        return len(self.values) > self._most and not self.before
 
     def foresee(self, keys: Sequence[Any], flying: Iterable[Any]) -> Foreseen | None:
         """Return what tells which of the next keys the cache will have; None: all answers hold for all of them.

@@ -8,8 +8,6 @@ looked at anew. Those of which only their turn tells whether they are hits (``Tu
 
 from __future__ import annotations
 
-from itertools import islice
-
 from manyhands.cache import MISSING, Missing
 from manyhands.scheduling.answers import Deferred, Turn
 from manyhands.scheduling.job import HERE
@@ -158,26 +156,34 @@ class Remembering(Ledger):
             items += run.items if told is None else told[0]
             values += [MISSING] * len(run) if told is None else run
             runs.append((index, run, told))
-        results = self._replayed(items, values, [(told[1], run) for _, run, told in runs if told is not None])
+        try:
+            results = self._replayed(
+                items, values, [(told[1], run) for _, run, told in runs if told is not None]
+            )
+        except BaseException:  # Ctrl-C: none of it has been handed out, and ``partial`` is asked for it
+            self.handed -= self.next - start
+            self.next = start
+            self._runs.update((index, run) for index, run, _ in runs)
+            raise
         if len(results) < len(items):
-            self._put_back(start + len(results), items[len(results)], runs)
+            self._put_back(start + len(results), runs)
         for index, run, told in runs:
             if told is not None and index < self.next:
                 self.source.handed(index, told[1], results[index - start : index - start + len(run)])
         return results or None
 
-    def _put_back(self, index: int, item: Any, runs: list[tuple[int, Any, Any]]) -> None:
-        """An item whose turn had come has no answer: it is looked at anew, and what follows waits."""
+    def _put_back(self, index: int, runs: list[tuple[int, Any, Any]]) -> None:
+        """An item whose turn had come has no answer: all that were to have theirs from the cache are looked at anew."""
         self.handed -= self.next - index
         self.next = index
+        self._turn = min(self._turn, index)  # what is computed now is added when its turn comes
         for first, run, told in runs:
-            if first > index:
+            if told is None and index < first + len(run):
+                start = max(first, index)
+                self.source.look_again(start, run.items[start - first :])
+            elif first > index:
                 self._runs[first] = run
-                if told is not None:
-                    self._told[first] = told
-            elif index + 1 < first + len(run):
-                self._runs[index + 1] = Deferred(index + 1, run.items[index + 1 - first :])
-        self.source.look_again(index, item)
+                self._told[first] = told
 
     def _replayed(
         self, items: Sequence[Any], values: Sequence[Any], told: list[tuple[Sequence[Any], Sequence[Any]]]
@@ -200,21 +206,28 @@ class Remembering(Ledger):
             if not answers:
                 for keys, run in told:
                     answers.update(zip(keys, run, strict=True))
-            key = cache.key(args, kwargs)
-            value = answers[key] if key in answers else source.answer_of(key)
+            try:
+                key = cache.key(args, kwargs)
+                value = answers[key] if key in answers else source.answer_of(key)
+            except Exception:  # the key is no good
+                value = MISSING
             if value is MISSING:
                 raise Missing
             return value
 
         results: list[Any] = []
+        rest = iter(items)
         while len(results) < len(items):
             try:
-                rest = islice(items, len(results), None)
-                cache.answered(answer, lambda: results.extend(map(source.call, rest)))  # noqa: B023
+                cache.answered(answer, lambda: results.extend(map(source.call, rest)))
             except Exception:  # Missing; or a key that is no good: equal today, and not tomorrow
-                if values[len(results)] is MISSING:
+                place = len(results)
+                if values[place] is MISSING:
                     break
-                results.append(values[len(results)])
+                try:
+                    results.append(cache.tell(values[place], source.call, items[place]))
+                except Exception:
+                    results.append(values[place])
         return results
 
     def _decided(self, turn: Turn) -> bool:

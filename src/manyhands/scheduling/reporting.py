@@ -26,7 +26,7 @@ class Helper(NamedTuple):
         hits: of all its caches.
         misses: of all its caches.
         repeated: so many of the entries that they hold, or held when they ended, others hold as well: they were computed more
-            than once. Those of a process that has ended with more than a thousand of them are not known.
+            than once.
         processes: in so many it was called.
     """
 
@@ -71,14 +71,14 @@ def report(function: Decorated) -> CacheReport:
     """
     from manyhands.captured.reads import cached_helpers
     from manyhands.engine.counts import Total
-    from manyhands.engine.helpers import digests
+    from manyhands.engine.helpers import digests, named
 
-    here = {(lru.__module__, lru.__qualname__): lru for lru in cached_helpers(function._plain())}
+    here = {named(lru): lru for lru in cached_helpers(function._plain())}
     told = _told(function) if here else {}
     helpers = []
     for name, lru in here.items():
         total, info = told.get(name) or Total(), lru.cache_info()
-        total.add((info.hits, info.misses, b"".join(digests(lru))))
+        total.add((info.hits, info.misses, b"".join(digests(lru) or ())))
         helpers.append(Helper(".".join(name), total.hits, total.misses, total.repeated, total.processes))
     return CacheReport(helpers)
 

@@ -58,6 +58,7 @@ class Sorting(Source):
         self._batch: tuple[int, Sequence[Any]] | None = None  # the items that do
         self._seen = self._tasks = 1
         self._front = 0  # no item from here on has been looked at
+        self._learnt = 0  # where that was when the answers at hand were learnt
 
     # looking at items
 
@@ -198,17 +199,19 @@ class Sorting(Source):
         """
         value = self.answers.values.get(key, MISSING)
         record = self.flying.get(key) if value is MISSING else None
-        return value if record is None else record.value
+        if record is not None:
+            value = record.value
+        return self.answers.before.get(key, MISSING) if value is MISSING else value
 
-    def look_again(self, index: int, item: Any) -> None:
-        """Have an item looked at anew, which the cache should have had an answer for when its turn came.
+    def look_again(self, index: int, items: Sequence[Any]) -> None:
+        """Have items looked at anew, as the cache has no answer for the first of them now that its turn has come.
 
         Args:
-            index: of the item.
-            item: the item.
+            index: of the first.
+            items: the items.
         """
         with self.lock:
-            self.inner.give_back(index, [item])
+            self.inner.give_back(index, items)
 
     def _in_order(self) -> None:
         self._ready = deque(sorted(self._ready, key=lambda record: record.index))
@@ -298,7 +301,7 @@ class Sorting(Source):
             return
         if self.cache.maxsize is None:
             for key in flying.keys() & set(keys):
-                del flying[key]
+                flying.pop(key, None)  # its hash may be another one by now
             return
         for place, (key, value) in enumerate(zip(keys, values, strict=False), index):
             newer: Record | None = None
@@ -309,11 +312,14 @@ class Sorting(Source):
                 continue
             self.answers.put(record, value)
             if newer is None:
-                del flying[key]
+                flying.pop(key, None)
             else:
                 newer.before = None
+        if self.answers.before and index >= self._learnt:
+            self.answers.before = {}
         if self.answers.full():
             with self.lock:
+                self._learnt = self._front
                 self.answers.learn()
 
 
