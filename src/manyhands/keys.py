@@ -82,6 +82,24 @@ def same(one: Any, other: Any) -> bool:
     return (kind is float or kind is complex) and repr(one) == repr(other)  # zeros have signs
 
 
+def refusal(key: Any, error: Exception) -> Exception:
+    """Return what ``lru_cache`` raises of a key that cannot be looked up; newer Pythons' dictionaries say it in other words.
+
+    Args:
+        key: the key.
+        error: what looking it up in a dictionary has raised.
+
+    Example:
+        >>> refusal(([],), KeyError())
+        TypeError("unhashable type: 'list'")
+    """
+    try:
+        hash(key)
+    except Exception as plain:
+        return plain
+    return error
+
+
 # in other processes
 
 

@@ -43,6 +43,8 @@ PARTS = {"_broken": "exceptions"}
 #: What pyproject.toml requires. Integrations may import the library that they are for.
 DEPENDENCIES = frozenset({"cloudpickle", "typing_extensions"})
 
+#: Parts of the standard library that older Pythons have not got.
+NEWER = {"annotationlib"}
 #: Extras of pyproject.toml that make something better where they are installed, and that everything works without.
 OPTIONAL = frozenset({"numpy", "tblib", "threadpoolctl"})
 
@@ -156,7 +158,7 @@ def cycle(sources: Sources) -> list[str]:
 
 def undeclared(sources: Sources) -> list[str]:
     """Describe each import of a library that is not among the runtime dependencies."""
-    known = sys.stdlib_module_names | DEPENDENCIES | OPTIONAL | {PACKAGE}
+    known = sys.stdlib_module_names | NEWER | DEPENDENCIES | OPTIONAL | {PACKAGE}
     return [
         f"{module}:{line} imports {name}, which pyproject.toml does not require"
         for module, name, line in imports_of(sources)

@@ -65,6 +65,10 @@ def wrapped(value: Any) -> Any:
         return None
 
 
+#: What a class has for its annotations (PEP 649): functions that nobody's code calls, and what they have given.
+ANNOTATING = frozenset({"__annotate__", "__annotate_func__", "__annotations__", "__annotations_cache__"})
+
+
 def is_special(name: str) -> bool:
     """Return whether a name is one of the language's own, such as ``__init__``."""
     return name.startswith("__") and name.endswith("__")

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from manyhands.captured.bytecode import facts
 from manyhands.captured.kinds import (
+    ANNOTATING,
     ATOMIC,
     MISSING,
     class_key,
@@ -263,7 +264,7 @@ class _Walk:
 
     def _methods(self, cls: type, *, every: bool) -> None:
         for name, member in vars(cls).items():
-            if not is_code(member):
+            if not is_code(member) or name in ANNOTATING:
                 continue
             if every or self._computed or name in self._attributes or is_special(name):
                 self._see(member)

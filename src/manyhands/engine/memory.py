@@ -47,12 +47,13 @@ def explain(error: MemoryError, size: int) -> None:
         size: the limit, bytes.
     """
     import resource
-    import traceback
 
-    used = _data_size()
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))  # saying so takes memory, too
     try:
+        import traceback
+
+        used = _data_size()
         traceback.clear_frames(error.__traceback__)  # what they hold is what has filled the memory
         text = (
             f"the worker has reached its memory_limit of {megabytes(size)}"

@@ -27,6 +27,7 @@ from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, Modul
 
 from manyhands.captured.bytecode import facts, instructions
 from manyhands.captured.kinds import (
+    ANNOTATING,
     ATOMIC,
     MISSING,
     is_code,
@@ -292,6 +293,8 @@ class Fingerprint:
             if self._project.has(base.__module__):
                 self.callable(base)
         for attribute, member in vars(kind).items():
+            if attribute in ANNOTATING:
+                continue
             inner = member
             for way in ("__func__", "fget", "func"):
                 inner = getattr(inner, way, inner) if is_code(inner) else inner

@@ -11,6 +11,7 @@ from manyhands.engine.attending import TaskFuture
 from manyhands.engine.executor import pack_task
 from manyhands.engine.lanes import ANY
 from manyhands.engine.submissions import Task
+from manyhands.naming import parameters
 from manyhands.retries import of as retries_of
 from manyhands.shared.committing import done
 from manyhands.transport import tally
@@ -337,14 +338,10 @@ def start(function: Decorated, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
 
 def _takes(function: Decorated, name: str, args: tuple[Any, ...]) -> bool:
     """Whether a function has a parameter of that name that its positional arguments leave free."""
-    from inspect import Parameter, signature
+    from inspect import Parameter
 
-    try:
-        parameters = list(signature(function.__wrapped__).parameters.values())
-    except (TypeError, ValueError):  # a builtin
-        return False
     free = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
-    for place, parameter in enumerate(parameters):
+    for place, parameter in enumerate((parameters(function.__wrapped__) or {}).values()):
         if parameter.name == name and parameter.kind in free:
             return parameter.kind == Parameter.KEYWORD_ONLY or place >= len(args)
     return False

@@ -10,7 +10,7 @@ import _thread
 from collections import deque
 
 from manyhands.cache import MISSING
-from manyhands.keys import same
+from manyhands.keys import refusal, same
 from manyhands.scheduling.answers import Answers, Deferred, Record, Turn
 from manyhands.scheduling.source import Source
 from manyhands.transport import tally
@@ -99,7 +99,7 @@ class Sorting(Source):
         ready_before = len(ready)
         for index, (key, item) in enumerate(zip(all_keys, items, strict=True), first):
             record: Record | None = None
-            refusal: Exception | None = None
+            refused: Exception | None = None
             value = MISSING
             kept = holds = True
             if keeps:
@@ -113,8 +113,8 @@ class Sorting(Source):
                         kept = foreseen.use(key)
                         holds = answers.hold(key, record)
                 except Exception as error:  # the arguments have no key
-                    refusal = error
-            if value is not MISSING and holds and refusal is None:
+                    refused = refusal(key, error)
+            if value is not MISSING and holds and refused is None:
                 values.append(value)
                 keys.append(key)
                 continue
@@ -123,8 +123,8 @@ class Sorting(Source):
                 found.append((index - len(values), values, items[place - len(values) : place], keys))
                 values, keys = [], []
             there = value is not MISSING or record is not None
-            if refusal is not None:
-                found.append((index, refusal, [item], [key]))
+            if refused is not None:
+                found.append((index, refused, [item], [key]))
             elif not there or not (holds or kept):
                 before, record = record, Record(key, index, item, doubtful=there)
                 record.before = before

@@ -7,7 +7,7 @@ function with states is called with them as keywords, in whichever process it ru
 from __future__ import annotations
 
 from manyhands.exceptions import SharedStateError
-from manyhands.naming import take_names
+from manyhands.naming import annotated, parameters, take_names
 from manyhands.shared.identity import Field, attach, key_for, known, new
 from manyhands.transport import tally
 
@@ -45,7 +45,7 @@ def declare(kind: type) -> type:
         raise SharedStateError(
             f"{kind.__name__}.{taken[0]}: the handle has a method of that name; take another name"
         )
-    for name in getattr(kind, "__annotations__", {}):
+    for name in annotated(kind):
         if not hasattr(kind, name):
             raise SharedStateError(
                 f"{kind.__name__}.{name} is annotated, and not declared: give it a field, as in {name} = accumulator(int)"
@@ -201,16 +201,15 @@ def give(function: Callable[..., Any], wanted: dict[str, Any]) -> Stateful:
 
 
 def _check_takes(function: Any, name: str) -> None:
-    from inspect import Parameter, signature
+    from inspect import Parameter
 
-    try:
-        parameters = signature(function).parameters
-    except (TypeError, ValueError):
+    known = parameters(function)
+    if known is None:
         return
-    parameter = parameters.get(name)
+    parameter = known.get(name)
     if parameter is not None and parameter.kind not in (Parameter.POSITIONAL_ONLY, Parameter.VAR_POSITIONAL):
         return
-    if any(each.kind == Parameter.VAR_KEYWORD for each in parameters.values()):
+    if any(each.kind == Parameter.VAR_KEYWORD for each in known.values()):
         return
     raise SharedStateError(
         f"{getattr(function, '__qualname__', function)} takes no keyword {name!r}: add it to its parameters, as in "

@@ -21,7 +21,7 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from manyhands.cache import MISSING
-from manyhands.keys import canonical, make_key
+from manyhands.keys import canonical, make_key, refusal
 from manyhands.sharedcache.log import CLEARED, COUNTS, END, GENERATION, SLOTS, Log
 
 TYPE_CHECKING = False
@@ -91,7 +91,10 @@ class SharedCache:
             self._count(log, 1)
             return self._function(*args, **kwargs)
         key = make_key(args, kwargs, typed=self._typed)
-        found = self._seen.get(key)
+        try:
+            found = self._seen.get(key)
+        except Exception as error:  # the arguments have no key
+            raise refusal(key, error) from None
         if found is not None and log.words[GENERATION] == self._generation and log.use(*found[1]):
             value = found[0]
             if type(value) is not _Unread:

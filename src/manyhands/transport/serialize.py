@@ -259,13 +259,29 @@ def _by_value_pickler() -> Any:
             return _with_slots(obj, *reduced)
 
         def _dynamic_function_reduce(self, func: Any) -> Any:
-            reduced = super()._dynamic_function_reduce(func)
+            try:
+                reduced = super()._dynamic_function_reduce(func)
+            except Exception:
+                if getattr(func, "__annotate__", None) is None:
+                    raise
+                # Annotations that name what is not there: cloudpickle 3.1 asks for their values. They stay here.
+                reduced = super()._dynamic_function_reduce(_without_annotations(func))
             if func.__module__ != "__main__":
                 return reduced
             return (*reduced[:5], _set_function)
 
     _pickler = Pickler
     return Pickler
+
+
+def _without_annotations(function: Any) -> Any:
+    """Return a copy of a function that has none (PEP 649)."""
+    names = function.__globals__, function.__name__, function.__defaults__, function.__closure__
+    copy = type(function)(function.__code__, *names)
+    for name in ("__kwdefaults__", "__qualname__", "__module__", "__doc__", "__type_params__"):
+        setattr(copy, name, getattr(function, name))
+    copy.__dict__.update(function.__dict__)
+    return copy
 
 
 #: In a worker: the globals of ``__main__`` that its initializer has set.
