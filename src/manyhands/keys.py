@@ -35,6 +35,43 @@ class Keywords:
     """Stands between arguments and keywords in keys, where they have to be found in other processes."""
 
 
+class Then:
+    """A key as it was when it was looked at, where what it is made of may change: it is found by the hash that it had.
+
+    So is a key in a dictionary. Of two that had the same hash, what they are made of tells whether they are equal: the very same
+    object is, whatever it holds by now.
+
+    Args:
+        key: the key.
+
+    Raises:
+        TypeError: it cannot be hashed.
+
+    Example:
+        >>> Then(("a",)) == ("a",), {("a",): 1}[Then(("a",))]
+        (True, 1)
+    """
+
+    __slots__ = ("_hash", "key")
+
+    def __init__(self, key: Any) -> None:
+        self.key = key
+        self._hash = hash(key)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return bool(self.key == (other.key if isinstance(other, Then) else other))
+
+    def holds(self) -> bool:
+        """Tell whether it would be found by what it is made of, as that is now."""
+        try:
+            return hash(self.key) == self._hash
+        except Exception:
+            return False
+
+
 def make_key(args: tuple[Any, ...], kwargs: dict[str, Any], *, typed: bool, mark: Any = Keywords) -> Any:
     """Return the key of a call, equal for the calls for which ``lru_cache`` finds the same entry.
 
@@ -200,8 +237,18 @@ def table(lru: Any) -> tuple[dict[Any, Any], Any]:
         raise LookupError
     known, links = found[place - 1], found[1 : place - 1]
     if lru.cache_parameters()["maxsize"] is not None:
-        known = dict(zip(links[0::3], links[1::3], strict=True))  # key, value, the type of the link
+        # Keys that have changed find something else now, or nothing: in another dictionary they would find their own value.
+        held = {id(key) for key, link in known.items() if type(key) in FAST or _finds(known, key, link)}
+        pairs = zip(links[0::3], links[1::3], strict=True)  # key and value; the third is the type of the link
+        known = {key: value for key, value in pairs if id(key) in held}
     return known, found[place + 1]
+
+
+def _finds(known: dict[Any, Any], key: Any, link: Any) -> bool:
+    try:
+        return known.get(key) is link
+    except Exception:  # what keys do when they are compared
+        return False
 
 
 def entries(lru: Any) -> list[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -151,3 +151,36 @@ def add(x: int, totals: Totals) -> int:
     if x < 0:
         raise LookupError(x)
     return x
+
+
+class ByValue:
+    """Has a key that changes with what it holds."""
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+    def __hash__(self) -> int:
+        return hash(self.value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ByValue) and self.value == other.value
+
+
+class ByIdentity:
+    """Has the same key whatever it holds."""
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+
+def refilled(kind: Any, count: int) -> Iterator[Any]:
+    """Yield one object again and again, each time with something else in it."""
+    item = kind(0)
+    for n in range(count):
+        item.value = n % 10
+        yield item
+
+
+def value_of(item: Any) -> int:
+    found: int = item.value
+    return found

@@ -21,6 +21,8 @@ import pytest
 from manyhands import Failure, UnpicklableError, parallel_map, process_task
 from tests.contract import caching
 from tests.contract.caching import (
+    ByIdentity,
+    ByValue,
     Methods,
     Totals,
     add,
@@ -36,7 +38,9 @@ from tests.contract.caching import (
     noted,
     over_another,
     passed_on,
+    refilled,
     under_another,
+    value_of,
 )
 from tests.contract.conftest import Way
 
@@ -237,6 +241,20 @@ def test_cache_false_leaves_each_process_to_itself(any_way: Way, path: str) -> N
         any_way(abs).cache_clear()
 
 
+@pytest.mark.parametrize("how", ["map", "imap", "starmap"])
+@pytest.mark.parametrize("kind", [ByValue, ByIdentity])
+@pytest.mark.parametrize("maxsize", [None, 4, 1000])
+def test_an_object_that_is_filled_again_and_again_has_the_answers_that_the_loop_gives(
+    any_way: Way, maxsize: int | None, kind: Any, how: str
+) -> None:
+    model = functools.lru_cache(maxsize)(value_of)
+    function = any_way(functools.lru_cache(maxsize)(value_of))
+    for length in (40, 25):
+        expected = [model(item) for item in refilled(kind, length)]
+        items: Any = refilled(kind, length)
+        assert list(getattr(function, how)(zip(items) if how == "starmap" else items)) == expected
+
+
 def test_callbacks_hear_of_every_item(any_way: Way) -> None:
     heard: list[int] = []
     function = any_way(functools.lru_cache(abs), on_result=heard.append)
@@ -406,6 +424,16 @@ def test_equal_calls_that_are_under_way_become_one(path: str) -> None:
             future.result()
     assert work.cache_info()[:2] == (3, 3)
     assert noted(path) == Counter({"(1,)": 1, "(-1,)": 2})
+
+
+def test_who_waits_for_an_equal_call_is_answered_when_its_argument_has_changed_meanwhile() -> None:
+    function = process_task(functools.cache(value_of), max_workers=1)
+    item = ByValue(1)
+    holding = function.submit(ByValue(0))
+    first, second = function.submit(item), function.submit(ByValue(1))
+    item.value = 2
+    assert [future.result(60) for future in (holding, first, second)] == [0, 1, 1]
+    assert function.submit(ByValue(2)).result(60) == 2
 
 
 def test_a_crash_costs_its_key_and_no_other(path: str) -> None:

@@ -178,7 +178,7 @@ def _walked(func: Any) -> _Answer:
     walk.run()
     answer = _Answer(walk)
     try:
-        answer.root = weak_reference(base, lambda root: _forget(key, root))
+        answer.root = weak_reference(base, partial(_forget, _answers, key))
     except TypeError:  # could not be told from another object that gets its id later
         return answer
     if len(_answers) >= KEPT:
@@ -187,11 +187,14 @@ def _walked(func: Any) -> _Answer:
     return answer
 
 
-def _forget(key: tuple[int, int], root: Any) -> None:
-    """A function is gone: what was kept for it may hold what it alone has used."""
-    answer = _answers.get(key)
+def _forget(answers: dict[tuple[int, int], _Answer], key: tuple[int, int], root: Any) -> None:
+    """A function is gone: what was kept for it may hold what it alone has used.
+
+    At the end of the program, too: it uses no names of this module.
+    """
+    answer = answers.get(key)
     if answer is not None and answer.root is root:
-        _answers.pop(key, None)
+        answers.pop(key, None)
 
 
 class _Walk:

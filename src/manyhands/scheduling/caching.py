@@ -37,7 +37,7 @@ from manyhands.scheduling.answers import Record
 from manyhands.scheduling.batch import Drawn
 from manyhands.scheduling.job import Job
 from manyhands.scheduling.remembering import Remembering
-from manyhands.scheduling.sorting import PIECE, Sorting, same_items
+from manyhands.scheduling.sorting import PIECE, Sorting, as_it_was
 from manyhands.scheduling.source import PLAIN
 from manyhands.transport.frozen import Frozen
 
@@ -79,7 +79,7 @@ class Filtered(Sorting):
         #: Makes a call to the cache with an item.
         self._through = through(cache, function)
         call = Job(self._through, None, constants, shape, None).here
-        self.call = call if self._given is same_items else lambda item: call(*self._given([item]))
+        self.call: Callable[[Any], Any] = (lambda item: call(as_it_was(item))) if self.wary else call
         self.records: dict[int, Record] = {}  # tasks that were given out, by number
         self._dense = dense
         self._processes = processes
@@ -215,7 +215,7 @@ class Filtered(Sorting):
             listed = not inner.star or set(map(type, items)) == {tuple}
         if not listed:
             _, items = inner.take(count, pull=False)
-        asked = self._given(items)
+        asked = list(map(as_it_was, items)) if self.wary else items
         calls = (
             starmap(self._through, asked) if self._shape and not self._constants else map(self.call, asked)
         )
@@ -253,7 +253,7 @@ class Filtered(Sorting):
 
     def take_here(self, count: int) -> tuple[int, Sequence[Any]]:
         index, items = self.take(count)
-        if self._given is not same_items:
+        if self.wary:
             items = [each.settled() if type(each) is Frozen else each for each in items]
             if self.direct:
                 self._batch = index, items

@@ -13,6 +13,8 @@ from functools import partial
 from manyhands.cache import MISSING, through
 from manyhands.engine.attending import TaskFuture
 from manyhands.engine.submissions import resolve
+from manyhands.keys import Then
+from manyhands.transport.frozen import immutable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,6 +46,8 @@ def join(
             value = cache.ask(joined.call)
             if cache.maxsize != 0:
                 joined.key = cache.key((*before, *args), kwargs)
+                if not immutable(joined.key):
+                    joined.key = joined.then = Then(joined.key)
             waiting = None if value is not MISSING else cache.flying.get(joined.key)
         except Exception as error:  # lru_cache refuses the arguments
             resolve(joined, error=error)
@@ -74,6 +78,8 @@ class Joined(TaskFuture):
         self.cache = cache
         self.call = call
         self.key: Any = self
+        #: The key, if it may change before the answer is there.
+        self.then: Then | None = None
         self._send = send
 
     def lead(self) -> None:
@@ -133,7 +139,7 @@ class Joined(TaskFuture):
                 other._resolve(value, None)
 
     def _tell(self, value: Any) -> None:
-        if self.cancelled():
+        if self.cancelled() or (self.then is not None and not self.then.holds()):
             return
         try:
             self.cache.tell(value, self.call)

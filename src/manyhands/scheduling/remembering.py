@@ -198,6 +198,8 @@ class Remembering(Ledger):
         source, cache = self.source, self.source.cache
         if cache.maxsize == 0:  # it has no keys
             return [cache.tell(value, source.call, item) for item, value in zip(items, values, strict=True)]
+        if source.wary:  # what is called with may have another key than it had
+            return [self._told_one(value, item) for item, value in zip(items, values, strict=True)]
         answers: dict[Any, Any] = {}
 
         def answer(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -224,11 +226,15 @@ class Remembering(Ledger):
                 place = len(results)
                 if values[place] is MISSING:
                     break
-                try:
-                    results.append(cache.tell(values[place], source.call, items[place]))
-                except Exception:
-                    results.append(values[place])
+                results.append(self._told_one(values[place], items[place]))
         return results
+
+    def _told_one(self, value: Any, item: Any) -> Any:
+        """Make a call to the cache whose answer is there, and return what it gives."""
+        try:
+            return self.source.cache.tell(value, self.source.call, item)
+        except Exception:  # a key that is no good
+            return value
 
     def _decided(self, turn: Turn) -> bool:
         """Ask the cache for an item whose turn has come, and put its result where it is taken from; False: there is none."""

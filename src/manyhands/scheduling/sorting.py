@@ -10,15 +10,15 @@ import _thread
 from collections import deque
 
 from manyhands.cache import MISSING
-from manyhands.keys import refusal, same
+from manyhands.keys import Then, refusal, same
 from manyhands.scheduling.answers import Answers, Deferred, Record, Turn
 from manyhands.scheduling.source import Source
 from manyhands.transport import tally
-from manyhands.transport.frozen import Frozen, given
+from manyhands.transport.frozen import Frozen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Sequence
     from typing import Any
 
     from manyhands.cache import Cache
@@ -35,8 +35,11 @@ class Sorting(Source):
         self, source: Source, cache: Cache, function: Any, constants: dict[str, Any], shape: int, *, lazy: bool, dense: bool
     ) -> None:  # fmt: skip
         self.inner = source
-        source.looked_at = True  # what is not immutable has its key as long as it is what it was
-        self._given = given if source._wary else same_items
+        source.looked_at = True  # what is not immutable is looked at before more is read
+        #: Items may change when more are read: what waits is frozen, with the key that it had.
+        self.wary = source._wary
+        if self.wary:
+            source.note = self._note
         self.cache = cache
         self.lazy = lazy
         #: Items go through the cache, here and in order: nobody else takes part.
@@ -62,8 +65,21 @@ class Sorting(Source):
 
     # looking at items
 
-    def _keys(self, items: Sequence[Any]) -> Iterator[Any]:
-        return self.cache.keys(self._given(items), self._before, self._constants, self._shape)
+    def _keys(self, items: Sequence[Any]) -> Iterable[Any]:
+        if not self.wary:
+            return self.cache.keys(items, self._before, self._constants, self._shape)
+        return [item.key if type(item) is Frozen else self._key(item) for item in items]
+
+    def _key(self, item: Any) -> Any:
+        return next(iter(self.cache.keys([item], self._before, self._constants, self._shape)))
+
+    def _note(self, frozen: Frozen) -> None:
+        """An item has been frozen: its key is that of now."""
+        frozen.key = key = self._key(frozen.item)
+        try:
+            frozen.key = Then(key)
+        except Exception:  # it has none
+            pass
 
     def _look(self, count: int, *, pull: bool) -> None:
         """Look at the next items: which are known, which are under way, which are tasks?"""
@@ -90,6 +106,7 @@ class Sorting(Source):
             keeps
             and foreseen is None
             and self.plain
+            and not self.wary
             and first >= front
             and self._defer(first, items, all_keys)
         ):
@@ -160,7 +177,7 @@ class Sorting(Source):
         if foreseen is not None:
             for key in keys:
                 foreseen.use(key)
-        sure = self.lazy and (self.cache.maxsize is None or fresh)
+        sure = self.lazy and not self.wary and (self.cache.maxsize is None or fresh)
         self.found.append((first, answers, items, () if sure else keys))
         return True
 
@@ -323,6 +340,14 @@ class Sorting(Source):
                 self.answers.learn()
 
 
-def same_items(items: Any) -> Any:
-    """Return items as they are: they cannot change."""
-    return items
+def as_it_was(item: Any) -> Any:
+    """Return what the cache is called with for an item: what is found by the key that the item had when it was read.
+
+    That is the very object as long as it has that key, as in the loop; else a copy of what it was.
+
+    Args:
+        item: the item, perhaps frozen.
+    """
+    if type(item) is not Frozen:
+        return item
+    return item.item if type(item.key) is Then and item.key.holds() else item.settled()

@@ -120,6 +120,9 @@ class Source:
     #: Items are looked at when they have been read, and before the next is: one that is not immutable ends a run.
     looked_at = False
 
+    #: Is told of each item that is frozen, when it is.
+    note: Callable[[Frozen], object] | None = None
+
     #: What is known of an iterator whose very objects tasks in threads get.
     sharing: Sharing | None = None
 
@@ -275,13 +278,17 @@ class Source:
 
     def look_ahead(self, count: int, patience: float) -> None:
         """Pull up to ``count`` items without handing them out, unless the iterator takes its time."""
-        if self.sequence is not None:
+        if self.sequence is not None or (self.looked_at and self._wary and self._changeable()):
             return
         start, burst = perf_counter(), 1
         while len(self._pulled) < count and perf_counter() - start < patience:
             if not self._pull(min(burst, count - len(self._pulled))):
                 return
             burst *= 2  # as many again take about as long again
+
+    def _changeable(self) -> bool:
+        """Whether something waits that may change when more is read."""
+        return not all(immutable(item) for items in self._waiting_lists() for item in items)
 
     def waiting(self) -> int:
         """How many tasks have been read and are not handed out."""
@@ -376,15 +383,20 @@ class Source:
 
     def _frozen(self, item: Any) -> Any:
         """Freeze an item; one that cannot be is returned as it is, and must be used before more is read."""
+        frozen = None
         try:
             if self.freeze is not None:
-                return Frozen(item, self.freeze, local=False)
-            if getattr(item, "nbytes", 0) <= LARGE:
-                return Frozen(item, plain, local=True)
+                frozen = Frozen(item, self.freeze, local=False)
+            elif getattr(item, "nbytes", 0) <= LARGE:
+                frozen = Frozen(item, plain, local=True)
         except Exception:  # when it is sent it is refused with its name
             pass
-        self._stuck = True
-        return item
+        if frozen is None:
+            self._stuck = True
+            return item
+        if self.note is not None:
+            self.note(frozen)
+        return frozen
 
     def _waiting_lists(self) -> Iterator[Any]:
         yield self._pulled

@@ -115,12 +115,14 @@ class Frozen:
         [1]
     """
 
-    __slots__ = ("_make", "frame", "item", "local")
+    __slots__ = ("_make", "frame", "item", "key", "local")
 
     def __init__(self, item: Any, make: Callable[[Any], bytes], *, local: bool) -> None:
         self.item = item
         self.frame = make(item)
         self.local = local
+        #: Its key, where it is an argument of a cached function; see ``scheduling.sorting``.
+        self.key: Any = None
         self._make = make
 
     def unchanged(self) -> bool:
