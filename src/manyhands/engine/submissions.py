@@ -110,13 +110,14 @@ class Submissions:
         self._running: dict[int, Task] = {}  # those that wait for another try, too
         self._count = 0
         self._cost = 0.0
-        teller = Teller(self._take, pool.later)
-        self._stream = pool.open(teller.deliver, pool.size)
+        self._teller = Teller(self._take, pool.later)
+        self._stream = pool.open(self._teller.deliver, pool.size)
 
     def submit(self, task: Task) -> None:
         """Queue one task."""
         task.future.pool = self.pool
         task.future.submissions = self
+        self._teller.stay()
         with HeldBack():  # a task that is taken from the queue is sent
             with self._lock:
                 self._pending.append(task)

@@ -9,7 +9,9 @@ Used by ``submissions``.
 
 from __future__ import annotations
 
+import sys
 import threading
+from _contextvars import copy_context
 from collections import deque
 
 from manyhands.engine.host import show
@@ -18,11 +20,14 @@ from manyhands.engine.streams import Said
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextvars import Context
 
     from manyhands.engine.streams import Event
 
 #: Nothing waits longer than so many seconds for what is shown before it.
 PATIENCE = 0.5
+#: The filters and records of warnings are those of a context, and not of the process: as ever without a GIL (3.14).
+CONTEXTUAL = bool(getattr(sys.flags, "context_aware_warnings", False))
 
 
 class Teller:
@@ -41,6 +46,13 @@ class Teller:
         self._lock = threading.Lock()
         self._queue: deque[Event] = deque()
         self._at_work = False
+        self._context: Context | None = None
+        self.stay()
+
+    def stay(self) -> None:
+        """What is shown from now on is shown where this was called: in the calling thread's context."""
+        if CONTEXTUAL:
+            self._context = copy_context()
 
     def deliver(self, event: Event) -> None:
         """Show it, or hand it on: at once, if nothing is shown that it has to wait for."""
@@ -67,7 +79,10 @@ class Teller:
                     return
                 event = self._queue.popleft()
             if isinstance(event, Said):
-                show(event)
+                if self._context is None:
+                    show(event)
+                else:
+                    self._context.run(show, event)
             else:
                 self._hand_on(event)
 
