@@ -10,7 +10,6 @@ import pytest
 
 from manyhands import process_task
 from manyhands.backends.processes import Processes
-from manyhands.engine.counts import Question
 from manyhands.scheduling import reporting
 from tests.conftest import Program
 from tests.pool import helped
@@ -63,7 +62,7 @@ def test_a_worker_tells_it_unasked_when_it_has_nothing_to_do(method: str) -> Non
     function = one_worker(helped.ask, method)
     pid = function.map(KEYS)[-1][1]
     counts = Processes(function.settings).pool().counts
-    while sum(total.misses for total in counts.totals(Question()).values()) < 30:
+    while sum(total.misses for total in counts.totals().values()) < 30:
         pass
     killed(pid)
     assert figures(function) == {"bounded": (0, 20, 0, 1), "unbounded": (0, 10, 0, 1)}

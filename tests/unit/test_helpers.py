@@ -99,7 +99,7 @@ class TestTellingWhatTheyHaveDone:
         counts = Counts()
         for worker, each in enumerate(packed):
             counts.take(worker, 0, each)
-        total = counts.totals(Question())[NAME]
+        total = counts.totals()[NAME]
         return total.hits, total.misses, total.repeated, total.processes
 
     def test_hits_count_as_much_as_misses(self) -> None:
@@ -217,7 +217,7 @@ def test_what_was_told_last_by_each_worker_counts_once_whether_it_has_ended_or_n
             counts.end(worker)
             ended.append(last.pop(worker))
     every = [*ended, *last.values()]
-    totals = counts.totals(Question())
+    totals = counts.totals()
     total = totals.get(NAME, Total())
     assert total.hits == sum(hits for hits, _ in every)
     assert total.misses == sum(len(keys) for _, keys in every)
@@ -231,24 +231,25 @@ class TestAsking:
         waiting = threading.Thread(target=question.wait, args=(60,))
         waiting.start()
         number = counts.ask(question, [1, 2, 3])
-        other = counts.ask(Question(), [1])
+        another = Question()
+        other = counts.ask(another, [1])
         counts.take(1, number, pack([]))
         counts.take(2, other, pack([]))
         counts.end(3)
         assert waiting.is_alive()
         counts.take(2, number, pack([(NAME, (1, 2, b""))]))
         waiting.join()
-        assert counts.totals(question)[NAME].misses == 2
+        assert counts.totals()[NAME].misses == 2
 
     def test_where_nobody_is_there_to_be_asked_nobody_is_waited_for(self) -> None:
         counts, question = Counts(), Question()
         counts.ask(question, [])
         question.wait(60)
-        assert counts.totals(question) == {}
+        assert counts.totals() == {}
 
     def test_who_does_not_answer_in_time_counts_with_what_was_told_before(self) -> None:
         counts, question = Counts(), Question()
         counts.take(1, 0, pack([(NAME, (1, 2, b""))]))
         counts.ask(question, [1])
         question.wait(0.001)
-        assert counts.totals(question)[NAME].misses == 2
+        assert counts.totals()[NAME].misses == 2

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from itertools import count
 from marshal import dumps, loads
+from weakref import WeakValueDictionary
 
 from manyhands.engine.interrupts import ring, sleep
 
@@ -101,7 +102,8 @@ class Counts:
     def __init__(self) -> None:
         self._now: dict[int, bytes] = {}  # by worker
         self._past: dict[Name, Total] = {}
-        self._questions: dict[int, Question] = {}
+        #: Those that somebody waits for, by number.
+        self._questions: WeakValueDictionary[int, Question] = WeakValueDictionary()
         self._numbers = count(1)
 
     def ask(self, question: Question, workers: Iterable[int]) -> int:
@@ -125,8 +127,9 @@ class Counts:
             packed: as ``pack`` has returned it.
         """
         self._now[worker] = packed
-        if number in self._questions:
-            self._questions[number].hear(worker)
+        question = self._questions.get(number)
+        if question is not None:
+            question.hear(worker)
 
     def end(self, worker: int) -> None:
         """A worker has ended.
@@ -138,13 +141,8 @@ class Counts:
         for question in self._questions.values():
             question.hear(worker)
 
-    def totals(self, question: Question) -> dict[Name, Total]:
-        """Return what all workers have done.
-
-        Args:
-            question: upon which they have told it; forgotten here.
-        """
-        self._questions = {number: each for number, each in self._questions.items() if each is not question}
+    def totals(self) -> dict[Name, Total]:
+        """Return what all workers have done, as far as they have told."""
         totals = {name: total.copy() for name, total in self._past.items()}
         for packed in self._now.values():
             _add(totals, packed)

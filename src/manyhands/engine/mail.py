@@ -143,7 +143,7 @@ class Mail:
             loop.call_soon(lambda: self._ask(question))
             question.wait(seconds)
         with HeldBack(), loop.guard:
-            return self.counts.totals(question)
+            return self.counts.totals()
 
     # the loop thread, and callers that hold its guard
 
