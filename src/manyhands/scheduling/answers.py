@@ -20,7 +20,7 @@ from manyhands.keys import FAST, same
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
     from typing import Any
 
     from manyhands.cache import Cache
@@ -142,7 +142,7 @@ class Answers:
         """Tell whether it is time to learn again."""
         return len(self.values) > self._most and not self.before
 
-    def foresee(self, keys: Sequence[Any], flying: Iterable[Any]) -> Foreseen | None:
+    def foresee(self, keys: Sequence[Any], flying: Collection[Any]) -> Foreseen | None:
         """Return what tells which of the next keys the cache will have; None: all answers hold for all of them.
 
         Args:
@@ -152,8 +152,19 @@ class Answers:
         if self._foreseen is None and self._evicts:
             if self._repeatable and FAST.issuperset(map(type, keys)):
                 return None
+            if self._has_room(keys, flying):
+                return None
             self._foreseen = Foreseen(self._cache.maxsize or 0, [*self._cache.known(), *flying])
         return self._foreseen
+
+    def _has_room(self, keys: Sequence[Any], flying: Collection[Any]) -> bool:
+        """Whether the cache will have evicted nothing after all that has been looked at, and these."""
+        try:
+            new = {key for key in keys if key not in self.values and key not in flying}
+        except Exception:  # arguments that have no key
+            return False
+        there: int = self._cache.lru.cache_info().currsize
+        return there + len(flying) + len(new) <= (self._cache.maxsize or 0)
 
     def hold(self, key: Any, record: Record | None) -> bool:
         """Tell whether an answer holds for an item if that is a miss.

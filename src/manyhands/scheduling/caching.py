@@ -80,6 +80,8 @@ class Filtered(Sorting):
         self._through = through(cache, function)
         call = Job(self._through, None, constants, shape, None).here
         self.call: Callable[[Any], Any] = (lambda item: call(as_it_was(item))) if self.wary else call
+        #: The same for items none of which is frozen.
+        self.call_plain = call
         self.records: dict[int, Record] = {}  # tasks that were given out, by number
         self._dense = dense
         self._processes = processes

@@ -12,6 +12,7 @@ from manyhands.cache import MISSING, Missing
 from manyhands.scheduling.answers import Deferred, Turn
 from manyhands.scheduling.job import HERE
 from manyhands.scheduling.ledger import Ledger
+from manyhands.transport.frozen import Frozen
 from manyhands.transport.tally import Counted
 
 TYPE_CHECKING = False
@@ -174,6 +175,7 @@ class Remembering(Ledger):
 
     def _put_back(self, index: int, runs: list[tuple[int, Any, Any]]) -> None:
         """An item whose turn had come has no answer: all that were to have theirs from the cache are looked at anew."""
+        self.source.plain = False  # whoever empties the cache may do so again
         self.handed -= self.next - index
         self.next = index
         self._turn = min(self._turn, index)  # what is computed now is added when its turn comes
@@ -198,7 +200,7 @@ class Remembering(Ledger):
         source, cache = self.source, self.source.cache
         if cache.maxsize == 0:  # it has no keys
             return [cache.tell(value, source.call, item) for item, value in zip(items, values, strict=True)]
-        if source.wary:  # what is called with may have another key than it had
+        if Frozen in set(map(type, items)):  # what is called with may have another key than it had
             return [self._told_one(value, item) for item, value in zip(items, values, strict=True)]
         answers: dict[Any, Any] = {}
 
@@ -221,7 +223,7 @@ class Remembering(Ledger):
         rest = iter(items)
         while len(results) < len(items):
             try:
-                cache.answered(answer, lambda: results.extend(map(source.call, rest)))
+                cache.answered(answer, lambda: results.extend(map(source.call_plain, rest)))
             except Exception:  # Missing; or a key that is no good: equal today, and not tomorrow
                 place = len(results)
                 if values[place] is MISSING:

@@ -14,7 +14,7 @@ from manyhands.keys import Then, refusal, same
 from manyhands.scheduling.answers import Answers, Deferred, Record, Turn
 from manyhands.scheduling.source import Source
 from manyhands.transport import tally
-from manyhands.transport.frozen import Frozen
+from manyhands.transport.frozen import Frozen, immutable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Sorting(Source):
     # looking at items
 
     def _keys(self, items: Sequence[Any]) -> Iterable[Any]:
-        if not self.wary:
+        if not self.wary or Frozen not in set(map(type, items)):
             return self.cache.keys(items, self._before, self._constants, self._shape)
         return [item.key if type(item) is Frozen else self._key(item) for item in items]
 
@@ -106,7 +106,7 @@ class Sorting(Source):
             keeps
             and foreseen is None
             and self.plain
-            and not self.wary
+            and (not self.wary or immutable(items[-1]))
             and first >= front
             and self._defer(first, items, all_keys)
         ):

@@ -287,8 +287,8 @@ class Source:
             burst *= 2  # as many again take about as long again
 
     def _changeable(self) -> bool:
-        """Whether something waits that may change when more is read."""
-        return not all(immutable(item) for items in self._waiting_lists() for item in items)
+        """Whether something waits that may change when more is read; nothing has been read after it."""
+        return not all(immutable(items[-1]) for items in self._waiting_lists() if items)
 
     def waiting(self) -> int:
         """How many tasks have been read and are not handed out."""

@@ -55,6 +55,12 @@ def immutable(item: Any) -> bool:
     if kind.__module__ == "numpy":  # a number: an array is none of these
         generic = getattr(sys.modules.get("numpy"), "generic", ())
         return isinstance(item, generic) and item.dtype.kind not in "VO"
+    about = kind.__dict__.get("__dataclass_params__")
+    if about is not None and about.frozen:
+        inside = getattr(item, "__dict__", None)
+        if inside is None:
+            inside = {name: getattr(item, name, None) for name in kind.__dataclass_fields__}
+        return all(map(immutable, inside.values()))
     if isinstance(item, tuple) and hasattr(kind, "_fields") and not hasattr(item, "__dict__"):
         return all(map(immutable, item))
     enum = sys.modules.get("enum")
