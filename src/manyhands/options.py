@@ -71,7 +71,7 @@ class Options:
         "warm_cache",
     )  # fmt: skip
     # What follows from them, worked out once: small calls ask for nothing else.
-    __slots__ = (*_NAMES, "isolated", "limited", "simple")
+    __slots__ = (*_NAMES, "has_way", "isolated", "limited", "simple")
 
     max_workers: int | None
     chunksize: int | None
@@ -101,6 +101,8 @@ class Options:
     limited: bool
     #: Tasks rely on something that the caller's process has not got, so that none may run there.
     isolated: bool
+    #: Tasks are not just called; see ``engine.ways``.
+    has_way: bool
     #: Nothing is asked for that a plain loop does not do by itself.
     simple: bool
 
@@ -113,6 +115,7 @@ class Options:
         more = more or self._asks("on_result", "on_error_callback", "checkpoint", "seed")
         object.__setattr__(self, "limited", limited)
         object.__setattr__(self, "isolated", isolated)
+        object.__setattr__(self, "has_way", self.context or self._asks("seed", "warm_cache"))
         object.__setattr__(self, "simple", not (isolated or more))
 
     def _asks(self, *names: str) -> bool:

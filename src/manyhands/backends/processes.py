@@ -147,9 +147,7 @@ class Processes:
 
 
 def _way(options: Options) -> Way | None:
-    if (
-        options.seed is None and not options.context and options.warm_cache is None
-    ):  # as nearly always: not even loaded
+    if not options.has_way:  # as nearly always: not even loaded
         return None
     from manyhands.engine.ways import of
 

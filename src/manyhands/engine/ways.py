@@ -39,7 +39,7 @@ def of(options: Options) -> Way | None:
         >>> of(Options(max_workers=2)) is None
         True
     """
-    if options.seed is None and not options.context and options.warm_cache is None:
+    if not options.has_way:
         return None
     return Way(options.seed, copy_context() if options.context else None, options.warm_cache)
 
