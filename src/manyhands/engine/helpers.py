@@ -2,7 +2,7 @@
 
 ::
 
-    worker ──FIGURES: now and then when it has nothing to do, when it is asked, before it leaves──> pool (``counts``)
+    worker ──COUNTED: now and then when it has nothing to do, when it is asked, before it leaves──> pool (``counts``)
            ──KEEP: what the caches hold, at the same times, where that is wanted (``warm_cache=``)──> pool
     its replacement <──with what it is set up with─────────────────────────────────────────────────┘
 
@@ -14,8 +14,8 @@ Only in workers, between tasks; ``worker`` loads it when the first function come
 
 from __future__ import annotations
 
+from _blake2 import blake2b  # hashlib loads OpenSSL, and the first worker that is forked waits for it
 from functools import partial
-from hashlib import blake2b
 from time import perf_counter
 from weakref import WeakKeyDictionary
 
