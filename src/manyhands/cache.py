@@ -156,10 +156,21 @@ class Cache:
                     self._answered += count
                     self._probed += probed
 
+    def probe(self, run: Callable[[], Any]) -> Any:
+        """Make calls to the cache up to the first that it has no answer for; hits count, that one does not.
+
+        Args:
+            run: makes the calls, in this thread.
+
+        Raises:
+            Missing: it has no answer.
+        """
+        return self.answered(_refuse, run)
+
     def ask(self, call: Callable[[], Any]) -> Any:
         """Return what a call gives if the cache has it, else ``MISSING``; a hit counts, a miss does not."""
         try:
-            return self.answered(_refuse, call)
+            return self.probe(call)
         except Missing:
             return MISSING
 

@@ -6,7 +6,7 @@ import functools
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -57,6 +57,49 @@ def test_an_interrupt_brings_the_answers_that_are_there(
         function.map([5, 1, 5, 1, 5])
     thread.join()
     assert caught.value.partial == {0: 15, 2: 15, 4: 15}  # type: ignore[attr-defined]
+
+
+class Changing:
+    """May be filled again, and so is pickled before the next item is read."""
+
+    def __hash__(self) -> int:
+        return 1
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Changing)
+
+
+@pytest.mark.parametrize("maxsize", [None, 100])
+def test_so_they_are_beside_items_that_may_change(
+    meeting: Meeting, maxsize: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tally, "made", False)
+    reports, gate = meeting.reports, meeting.gate
+
+    @functools.lru_cache(maxsize)
+    def work(x: Any) -> Any:
+        if not isinstance(x, int):
+            with open(reports, "w") as file:
+                file.write("there\n")
+            with open(gate, "rb", buffering=0) as file:
+                file.read(1)
+            return "changing"
+        return 3 * x
+
+    function = parallel_map(work, max_workers=1, max_tasks_per_child=1_000)
+    assert function.map([0, 5, 6]) == [0, 15, 18]
+
+    def clear() -> None:
+        function.cache_clear()
+        meeting.let_go()
+
+    def items() -> Iterator[Any]:
+        yield Changing()
+        yield from (6, 7, 8, 0, 9, 0, 5)
+
+    thread = when_it_waits(meeting, clear)
+    assert function.map(items()) == ["changing", 18, 21, 24, 0, 27, 0, 15]
+    thread.join()
 
 
 @pytest.mark.parametrize("maxsize", [None, 100])

@@ -32,7 +32,7 @@ import os
 from itertools import islice, starmap
 from time import perf_counter
 
-from manyhands.cache import Missing, Unhashable, through
+from manyhands.cache import Unhashable, through
 from manyhands.scheduling.answers import Record
 from manyhands.scheduling.batch import Drawn
 from manyhands.scheduling.job import Job
@@ -87,9 +87,8 @@ class Filtered(Sorting):
         self._processes = processes
         self._back: list[tuple[int, list[Any]]] = []  # tasks that were given back
         self._piece = 64  # so many items are asked for in one go
-        self._ahead = (
-            256  # so many items of a list are looked at in one go: few at first, as workers are waiting
-        )
+        #: So many items of a list are looked at in one go: few at first, as workers are waiting.
+        self._ahead = 256
         self._number = 0
         #: No task begins any more.
         self.over = False
@@ -135,13 +134,17 @@ class Filtered(Sorting):
             return None
         if not self.direct:  # as many as there were of late
             rest = -(-rest * self._tasks // self._seen)
-        return rest + len(self._ready) + sum(len(items) for _, items in self._back)
+        return rest + self._tasks_here()
 
     def waiting(self) -> int:
-        return len(self._ready) + sum(len(items) for _, items in self._back) + self.inner.waiting()
+        return self._tasks_here() + self.inner.waiting()
 
     def at_hand(self) -> int:
-        return len(self._ready) + sum(len(items) for _, items in self._back) + self.inner.at_hand()
+        return self._tasks_here() + self.inner.at_hand()
+
+    def _tasks_here(self) -> int:
+        """How many tasks there are that have not been given out, or have been given back."""
+        return len(self._ready) + sum(len(items) for _, items in self._back)
 
     def look_ahead(self, count: int, patience: float) -> None:
         if not self._ready:
@@ -223,7 +226,7 @@ class Filtered(Sorting):
         )
         values: list[Any] = []
         try:
-            self.cache.answered(_refuse, lambda: values.extend(calls))
+            self.cache.probe(lambda: values.extend(calls))
         except Exception:  # the next is a miss, or cannot be looked up: a task
             pass
         if listed:
@@ -238,7 +241,7 @@ class Filtered(Sorting):
         batch = Drawn(inner.items(), count, 0.0, timed=False)
         raised: Exception | None = None
         try:
-            self.cache.answered(_refuse, lambda: batch.run(self.call, None))
+            self.cache.probe(lambda: batch.run(self.call, None))
         except Exception as error:
             raised = error
         ended = batch.input_ended()
@@ -321,10 +324,18 @@ class Filtered(Sorting):
         self._back.clear()
         return rest + self.inner.take_rest()
 
+    def tell(self, value: Any, item: Any) -> Any:
+        """Make the call of an item to the cache, whose answer is there, and return what it gives.
+
+        Args:
+            value: the answer.
+            item: the item.
+        """
+        try:
+            return self.cache.tell(value, self.call, item)
+        except Exception:  # a key that is no good: equal today, and not tomorrow
+            return value
+
     def count(self, worker: int | None, tasks: int) -> None:
         """So many tasks have run in a worker, or in this process."""
         self.cache.ran(worker if worker is not None and self._processes else os.getpid(), tasks)
-
-
-def _refuse(*_: Any) -> Any:
-    raise Missing

@@ -198,10 +198,8 @@ class Remembering(Ledger):
             told: keys and values of those that are.
         """
         source, cache = self.source, self.source.cache
-        if cache.maxsize == 0:  # it has no keys
-            return [cache.tell(value, source.call, item) for item, value in zip(items, values, strict=True)]
-        if Frozen in set(map(type, items)):  # what is called with may have another key than it had
-            return [self._told_one(value, item) for item, value in zip(items, values, strict=True)]
+        if cache.maxsize == 0 or Frozen in set(map(type, items)):
+            return self._one_by_one(items, values)
         answers: dict[Any, Any] = {}
 
         def answer(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -214,7 +212,7 @@ class Remembering(Ledger):
                 key = cache.key(args, kwargs)
                 value = answers[key] if key in answers else source.answer_of(key)
             except Exception:  # the key is no good
-                value = MISSING
+                raise Missing from None
             if value is MISSING:
                 raise Missing
             return value
@@ -228,15 +226,20 @@ class Remembering(Ledger):
                 place = len(results)
                 if values[place] is MISSING:
                     break
-                results.append(self._told_one(values[place], items[place]))
+                results.append(source.tell(values[place], items[place]))
         return results
 
-    def _told_one(self, value: Any, item: Any) -> Any:
-        """Make a call to the cache whose answer is there, and return what it gives."""
-        try:
-            return self.source.cache.tell(value, self.source.call, item)
-        except Exception:  # a key that is no good
-            return value
+    def _one_by_one(self, items: Sequence[Any], values: Sequence[Any]) -> list[Any]:
+        """The same where calls do not tell which items they are for: there are no keys, or they may be others than they were."""
+        source, results = self.source, []
+        for item, value in zip(items, values, strict=True):
+            if value is MISSING:
+                (key,) = source._keys([item])
+                value = source.answer_of(key)  # noqa: PLW2901 - the one that was missing
+                if value is MISSING:
+                    break
+            results.append(source.tell(value, item))
+        return results
 
     def _decided(self, turn: Turn) -> bool:
         """Ask the cache for an item whose turn has come, and put its result where it is taken from; False: there is none."""
@@ -348,13 +351,7 @@ class _Told:
         return len(self._values)
 
     def __iter__(self) -> Iterator[Any]:
-        call, tell = self._source.call, self._source.cache.tell
         if self._sure:
-            yield from map(call, self._items)
-            return
-        for item, value in zip(self._items, self._values, strict=True):
-            try:
-                result = tell(value, call, item)
-            except Exception:  # a key that is no good: equal today, and not tomorrow
-                result = value
-            yield result
+            yield from map(self._source.call, self._items)
+        else:
+            yield from map(self._source.tell, self._values, self._items)

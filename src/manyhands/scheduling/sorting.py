@@ -214,11 +214,14 @@ class Sorting(Source):
         Args:
             key: the key, of an item that is new.
         """
-        value = self.answers.values.get(key, MISSING)
-        record = self.flying.get(key) if value is MISSING else None
-        if record is not None:
-            value = record.value
-        return self.answers.before.get(key, MISSING) if value is MISSING else value
+        try:
+            value = self.answers.values.get(key, MISSING)
+            record = self.flying.get(key) if value is MISSING else None
+            if record is not None:
+                value = record.value
+            return self.answers.before.get(key, MISSING) if value is MISSING else value
+        except Exception:  # the key is no good
+            return MISSING
 
     def look_again(self, index: int, items: Sequence[Any]) -> None:
         """Have items looked at anew, as the cache has no answer for the first of them now that its turn has come.
